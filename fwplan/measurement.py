@@ -1,0 +1,28 @@
+"""What a real step took: the one record that runs write and calibration reads."""
+
+from __future__ import annotations
+
+from fwplan.spec import Bytes, RunSpec, Spec
+
+
+class Measurement(Spec):
+    """Measured memory and speed of one run's steps, beside what was predicted for it.
+
+    Levels of memory, never mixed: allocated (live tensors), reserved (what the caching allocator took), device used
+    (reserved + context + workspaces). None where the device has no such figure.
+    """
+
+    spec: RunSpec
+    device_type: str
+    device_name: str
+    torch_version: str
+    fwplan_version: str
+    measured_at: str  # ISO 8601, UTC
+    predicted_allocated_bytes: Bytes  # by the formula alone, before any calibration
+    peak_allocated_bytes: Bytes
+    peak_reserved_bytes: Bytes | None = None
+    device_used_bytes: Bytes | None = None
+    rss_bytes: Bytes | None = None  # CPU: largest resident set of the process
+    step_seconds: float  # median over the timed steps
+    tokens_per_second: float
+    timed_steps: int

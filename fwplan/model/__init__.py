@@ -1,0 +1,1 @@
+"""The bundled minimal GPT: the model that the estimates are exact for."""

@@ -1,0 +1,223 @@
+"""What a run is: model, training recipe, data and device, as frozen and checked values.
+
+These names are the contract that spec.json, plan.json and the Python API share. Only `model` (its depth, heads and
+width) and `train.micro_batch_size` are required; every other field states its default here. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fwplan.errors import FwplanError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SCHEMA_VERSION = 1
+GPT2_VOCAB = 50_304  # GPT-2's 50,257 tokens rounded up to a multiple of 128, as nanoGPT does: faster matmuls
+
+Count = Annotated[int, Field(ge=1, le=2**53)]
+Bytes = Annotated[int, Field(ge=0, le=2**53)]
+Dtype = Literal["float32", "bfloat16", "float16", "pure_bfloat16"]
+
+
+class Spec(BaseModel):
+    """Base of every spec: immutable, strict about keys and types."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ModelSpec(Spec):
+    """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
+
+    architecture: Literal["gpt2"] = "gpt2"
+    n_layer: Annotated[int, Field(ge=1, le=1000)]
+    n_head: Annotated[int, Field(ge=1, le=1024)]
+    n_embd: Annotated[int, Field(ge=1, le=2**17)]
+    vocab_size: Annotated[int, Field(ge=2, le=2**24)] = GPT2_VOCAB
+    context_length: Annotated[int, Field(ge=1, le=2**24)] = 1024
+    bias: bool = False
+    tied_embeddings: bool = True
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+    @model_validator(mode="after")
+    def _heads_divide_width(self) -> Self:
+        if self.n_embd % self.n_head:
+            below = [h for h in range(1, self.n_head) if self.n_embd % h == 0]
+            above = (
+                next(h for h in range(self.n_head + 1, self.n_embd + 1) if self.n_embd % h == 0)
+                if (self.n_head < self.n_embd)
+                else self.n_embd
+            )
+            options = " or ".join(str(h) for h in (*below[-1:], above))
+            raise ValueError(
+                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: "
+                f"this model cannot be built; n_head {options} would divide it"
+            )
+        return self
+
+
+class TrainSpec(Spec):
+    """The recipe of a run. `grad_accum_steps` is per process; give max_steps or max_tokens, not both."""
+
+    micro_batch_size: Count  # B: sequences per forward on one device
+    sequence_length: Count | None = None  # tokens per training sequence; None: the model's context_length
+    grad_accum_steps: Count = 1
+    dtype: Dtype = "bfloat16"  # bfloat16 and float16: autocast over fp32 weights
+    compile: bool = True  # torch.compile
+    attention: Literal["flash", "efficient", "math"] = "flash"
+    loss: Literal["full", "chunked"] = "full"
+    loss_chunk_tokens: Count | None = None  # None: DEFAULT_LOSS_CHUNK_TOKENS
+    returns_logits: bool = False  # forward returns (logits, loss), as nanoGPT's does
+    keeps_logits: bool = False  # the caller still holds the logits during backward, as nanoGPT's does
+    checkpointing: Literal["none", "block"] = "none"
+    checkpoint_every: Count = 1  # with checkpointing "block": every n-th block is recomputed
+    optimizer: Literal["adamw"] = "adamw"
+    optimizer_impl: Literal["fused", "foreach", "for_loop"] = "fused"
+    grad_clip: Annotated[float, Field(ge=0)] = 1.0  # 0: no clipping
+    eval_micro_batch_size: Count | None = None  # None: micro_batch_size
+    world_size: Count = 1
+    parallel: Literal["none", "ddp", "zero1", "fsdp"] = "none"
+    max_steps: Count | None = None
+    max_tokens: Count | None = None
+    learning_rate: Annotated[float, Field(gt=0)] = 6e-4
+    min_lr: Annotated[float, Field(ge=0)] | None = None  # None: learning_rate / 10
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None  # None: 2 % of the steps, at most 2,000
+    weight_decay: Annotated[float, Field(ge=0)] = 0.1
+    beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95
+    eval_interval: Count | None = None  # steps between evaluations; None: a twentieth of the run, at most 1,000
+    eval_batches: Count = 20  # micro-batches per evaluation
+    checkpoint_interval: Count | None = None  # steps between saved checkpoints; None: eval_interval
+    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1337
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.max_steps is not None and self.max_tokens is not None:
+            raise ValueError("give max_steps or max_tokens, not both")
+        if self.keeps_logits and not self.returns_logits:
+            raise ValueError("keeps_logits needs returns_logits: what is not returned cannot be kept")
+        if self.loss == "chunked" and self.returns_logits:
+            raise ValueError("a chunked loss never builds the logits, so it cannot return them")
+        if self.loss == "full" and self.loss_chunk_tokens is not None:
+            raise ValueError('loss_chunk_tokens needs loss "chunked"')
+        if self.parallel == "none" and self.world_size > 1:
+            raise ValueError(f"world_size {self.world_size} needs parallel ddp, zero1 or fsdp")
+        return self
+
+
+DEFAULT_LOSS_CHUNK_TOKENS = 1024
+
+
+class DataSpec(Spec):
+    """Where the training text is and how many unique tokens it holds (None: unknown)."""
+
+    path: str | None = None
+    tokens: Count | None = None
+
+
+class DeviceSpec(Spec):
+    """What trains. `total_bytes` is what the driver offers torch; `in_use_bytes` is taken by others (None: unknown)."""
+
+    type: Literal["cuda", "cpu", "mps"] = "cuda"
+    name: str | None = None
+    total_bytes: Bytes | None = None
+    in_use_bytes: Bytes | None = None
+
+
+class RunSpec(Spec):
+    """A whole run: the model, how it is trained, on what data, on what device."""
+
+    schema_version: Literal[1] = 1
+    model: ModelSpec
+    train: TrainSpec
+    device: DeviceSpec | None = None
+    data: DataSpec | None = None
+
+    @model_validator(mode="after")
+    def _sequence_fits_context(self) -> Self:
+        if self.sequence_length > self.model.context_length:
+            raise ValueError(
+                f"train.sequence_length {self.sequence_length} exceeds model.context_length {self.model.context_length}"
+            )
+        return self
+
+    @property
+    def sequence_length(self) -> int:
+        """Tokens per training sequence (T)."""
+        return self.train.sequence_length or self.model.context_length
+
+    @property
+    def loss_chunk_tokens(self) -> int:
+        """Tokens per chunk of a chunked loss; never more than a micro-batch holds."""
+        return min(self.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS, self.tokens_per_micro_batch)
+
+    @property
+    def tokens_per_micro_batch(self) -> int:
+        """B*T."""
+        return self.train.micro_batch_size * self.sequence_length
+
+    @property
+    def tokens_per_step(self) -> int:
+        """Tokens per optimizer step over all processes."""
+        return self.tokens_per_micro_batch * self.train.grad_accum_steps * self.train.world_size
+
+    @property
+    def steps(self) -> int | None:
+        """Optimizer steps, rounded up; None where neither max_steps nor max_tokens is given."""
+        if self.train.max_tokens is not None:
+            return -(-self.train.max_tokens // self.tokens_per_step)
+        return self.train.max_steps
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Tokens that the run trains on: steps * tokens_per_step; None where the horizon is unknown."""
+        return None if self.steps is None else self.steps * self.tokens_per_step
+
+
+def parse_spec(document: Any, where: str) -> RunSpec:
+    """Return the RunSpec in a JSON document.
+
+    Raises:
+        FwplanError: the document is not a spec; names the field, what was found and what is allowed.
+    """
+    if isinstance(document, dict):
+        version = document.get("schema_version", SCHEMA_VERSION)
+        if isinstance(version, int) and version > SCHEMA_VERSION:
+            raise FwplanError(
+                f"schema_version {version} was made by a newer fwplan; this one reads up to {SCHEMA_VERSION}",
+                where=where,
+                hint="upgrade: pip install -U fwplan",
+            )
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise spec_error(error, where) from None
+
+
+def spec_error(error: ValidationError, where: str) -> FwplanError:
+    """Return pydantic's first complaint as one clear FwplanError."""
+    first, *rest = error.errors()
+    field = ".".join(str(part) for part in first["loc"])
+    message = first["msg"].removeprefix("Value error, ")
+    if first["type"] == "extra_forbidden":
+        known = _known_keys(first["loc"][:-1])
+        message = f"unknown key {field!r}"
+        hint = f"known keys there: {', '.join(known)}"
+    else:
+        shown = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        message = f"{field}: {message}{shown}" if field else message
+        hint = "see the README's table of spec.json's fields"
+    if rest:
+        message += f" (and {len(rest)} more)"
+    return FwplanError(message, where=where, hint=hint)
+
+
+def _known_keys(path: Iterable[int | str]) -> list[str]:
+    parts: dict[str, type[Spec]] = {"model": ModelSpec, "train": TrainSpec, "device": DeviceSpec, "data": DataSpec}
+    owner: type[Spec] = RunSpec
+    for part in path:
+        owner = parts.get(str(part), owner)
+    return list(owner.model_fields)

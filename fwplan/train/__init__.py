@@ -1,0 +1,1 @@
+"""Training the bundled model and measuring what its steps really take."""

@@ -1,0 +1,71 @@
+"""One optimizer step: accumulate over micro-batches, clip, update."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+
+from fwplan.model.gpt import GPT
+from fwplan.train.optim import build_optimizer
+from fwplan.train.precision import autocast, grad_scaler, weight_dtype
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from torch import Tensor
+
+    from fwplan.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Trainer:
+    """The parts of a step that belong together: the model, the optimizer, the loss scaler."""
+
+    spec: RunSpec
+    device: torch.device
+    model: GPT
+    optimizer: torch.optim.Optimizer
+    scaler: torch.amp.GradScaler
+
+
+def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
+    """Return a Trainer with freshly initialised weights on the device; seeded by the caller."""
+    model = GPT(spec).to(device=device, dtype=weight_dtype(spec.train.dtype))
+    if spec.train.compile:
+        _compile(model, spec)
+    return Trainer(
+        spec=spec,
+        device=device,
+        model=model,
+        optimizer=build_optimizer(model, spec.train),
+        scaler=grad_scaler(spec.train.dtype, device.type),
+    )
+
+
+def _compile(model: GPT, spec: RunSpec) -> None:
+    """Compile the model whole, or its trunk alone where a chunked loss stays eager."""
+    part = model.trunk if spec.train.loss == "chunked" else model
+    part.compile()
+
+
+def train_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+    """Run one optimizer step and return its mean loss in nats (a detached scalar on the device).
+
+    micro_batches yields grad_accum_steps pairs of (B, T) int64 tensors on the device.
+    """
+    train = trainer.spec.train
+    total = torch.zeros((), device=trainer.device)
+    for idx, targets in micro_batches:
+        with autocast(train.dtype, trainer.device.type):
+            loss = trainer.model(idx, targets) / train.grad_accum_steps
+        total += loss.detach()
+        trainer.scaler.scale(loss).backward()
+    if train.grad_clip > 0:
+        trainer.scaler.unscale_(trainer.optimizer)
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), train.grad_clip)
+    trainer.scaler.step(trainer.optimizer)
+    trainer.scaler.update()
+    trainer.optimizer.zero_grad(set_to_none=True)
+    return total
