@@ -48,6 +48,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             del log_probs
             torch.mm(grad, w, out=grad_x[part])
             _accumulate_outer(grad_w, grad, hidden)
+            del grad, hidden  # before the next chunk's logits are made
         ctx.save_for_backward(grad_x, grad_w)
         ctx.n_tokens, ctx.x_dtype, ctx.weight_dtype = x.size(0), x.dtype, weight.dtype
         return losses / x.size(0)

@@ -1,0 +1,114 @@
+"""What the blocks keep for backward, and what a block's backward needs on top.
+
+One block keeps, per token and width element, 2 r + 14 a bytes: the inputs of both LayerNorms (r each) and, in the
+matmuls' dtype, both LayerNorm outputs (2 a), q, k, v (3 a), the attention output (a), the MLP's hidden layer before
+and after its GELU (8 a). Under bf16 autocast that is 36 bytes, in fp32 64. A compiled graph keeps the same 36: it
+stores the normalised input in place of the LayerNorm's input, at the same size (read from AOTAutograd's graphs).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.line import Line
+from fwplan.estimators.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwplan.estimators.sizes import Sizes
+
+_SAVED = "autograd's saved tensors, traced op by op and in AOTAutograd's graphs"
+_BACKWARD = "traced: the widest moment of a block's backward is the MLP's output projection"
+_AUTOCAST = "torch.autocast casts each weight once per forward and autograd keeps the copy"
+_LOSS = Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT | Phase.LOSS_BACKWARD
+_UP_TO_HEAD = _LOSS | Phase.HEAD_BACKWARD
+_UP_TO_TOP = _UP_TO_HEAD | Phase.TOP_BLOCK_BACKWARD
+_BLOCK = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD
+
+
+def block_bytes(s: Sizes) -> int:
+    """Return what one block keeps for backward: N*C*(2 r + 14 a), LayerNorm statistics and attention's log-sum-exp."""
+    return s.N * s.C * (2 * s.r + 14 * s.a) + _statistics(s)
+
+
+def _statistics(s: Sizes) -> int:
+    """Return bytes of two LayerNorms' mean and 1/std (fp32) and of the attention's log-sum-exp (fp32)."""
+    return 4 * s.N * (4 + s.H)
+
+
+def saved_lines(s: Sizes) -> Iterator[Line]:
+    """Yield what all blocks keep from their forward until backward reaches them."""
+    width, u = (s.B, s.T, s.C), s.N * s.C * s.K
+    if s.K:
+        for name, count, per_element, dtype, formula in (
+            ("LayerNorm inputs", 2, s.r, s.r_dtype, "K * 2*r*N*C"),
+            ("LayerNorm outputs", 2, s.a, s.a_dtype, "K * 2*a*N*C"),
+            ("q, k, v", 3, s.a, s.a_dtype, "K * 3*a*N*C"),
+            ("attention outputs", 1, s.a, s.a_dtype, "K * a*N*C"),
+        ):
+            yield Line(name, count * per_element * u, width, dtype, _UP_TO_TOP, "saved", formula, _SAVED)
+        for name in ("MLP hidden, before GELU", "MLP hidden, after GELU"):
+            yield Line(name, 4 * s.a * u, (s.B, s.T, 4 * s.C), s.a_dtype, _UP_TO_TOP, "saved", "K * 4*a*N*C", _SAVED)
+        yield Line(
+            "LayerNorm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved",
+            "K * 4*N*(4 + H)", _SAVED,
+        )  # fmt: skip
+    if s.R:
+        yield Line(
+            "checkpointed block inputs", s.r * s.N * s.C * s.R, width, s.r_dtype, _UP_TO_TOP, "saved", "R * r*N*C",
+            "Chen et al. 2016: only a recomputed block's input is kept",
+        )  # fmt: skip
+    yield Line(
+        "final LayerNorm input", s.r * s.N * s.C + 8 * s.N, width, s.r_dtype, _UP_TO_HEAD, "saved", "r*N*C + 8*N",
+        _SAVED,
+    )  # fmt: skip
+    yield Line(
+        "activations of the bottom block", block_bytes(s), None, None, Phase.BOTTOM_BLOCK_BACKWARD, "saved",
+        "N*C*(2*r + 14*a) + 4*N*(4 + H)", _SAVED,
+    )  # fmt: skip
+    if s.recomputes_top:
+        yield Line(
+            "recomputed activations of the top block", block_bytes(s) - s.r * s.N * s.C, None, None,
+            Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
+        )  # fmt: skip
+
+
+def weight_copy_lines(s: Sizes) -> Iterator[Line]:
+    """Yield autocast's copies of the weights: all of them inside the forward, then those that backward still needs."""
+    if not s.autocast:
+        return
+    name = "autocast copies of weights"
+    if s.R and not s.compiled:
+        yield Line(
+            f"{name}, checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
+            Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT, "transient", "R * a*12*C*C",
+            "traced: the autocast cache holds them until the forward leaves its context",
+        )  # fmt: skip
+    if s.K:
+        yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
+    in_backward = Phase.BOTTOM_BLOCK_BACKWARD | (Phase.TOP_BLOCK_BACKWARD if s.recomputes_top else Phase(0))
+    yield Line(
+        f"{name}, block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", "a*12*C*C", _AUTOCAST
+    )
+
+
+def block_backward_lines(s: Sizes) -> Iterator[Line]:
+    """Yield the transients of the widest moment of a block's backward: the gradient of its MLP's output projection."""
+    width = (s.B, s.T, s.C)
+    yield Line(
+        "gradient of the residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD,
+        "transient", "r*N*C", _BACKWARD,
+    )  # fmt: skip
+    if s.autocast:
+        yield Line(
+            "gradient of the MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD
+        )
+    yield Line(
+        "gradient of the MLP hidden layer", 4 * s.a * s.N * s.C, (s.B, s.T, 4 * s.C), s.a_dtype, _BLOCK, "transient",
+        "4*a*N*C", _BACKWARD,
+    )  # fmt: skip
+    yield Line(
+        "gradient of the MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient",
+        "4*a*C*C", _BACKWARD,
+    )  # fmt: skip

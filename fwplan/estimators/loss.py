@@ -1,0 +1,125 @@
+"""The logits family: logits, their fp32 copy, log-probabilities and their gradients; full, compiled, chunked.
+
+Eager cross-entropy holds at its peak three fp32 tensors of shape (N, V), 12 bytes a logit, plus the half-precision
+logits where the caller still holds them. Compiled, log-softmax and its backward fuse and two half-precision tensors
+remain, 4 bytes a logit; a function that also returns the logits gets a zero tangent of their full size on top.
+A chunked loss holds one chunk at a time.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.line import Line
+from fwplan.estimators.phases import EVERY_PHASE, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwplan.estimators.line import Kind
+    from fwplan.estimators.sizes import Sizes
+    from fwplan.spec import TrainSpec
+
+_EAGER = "traced: log_softmax saves its output; its backward holds that, the incoming and the outgoing gradient"
+_COMPILED = "read from inductor's graph; slope of the gollem 124M rows, torch 2.5.1: 4.0 bytes a logit"
+_CHUNKED = "fwplan/model/loss.py, traced"
+_FORWARD, _BACKWARD, _HEAD = Phase.LOSS_FORWARD, Phase.LOSS_BACKWARD, Phase.HEAD_BACKWARD
+
+
+def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    """Yield the lines of the loss that the spec asks for, and the head's input."""
+    if s.chunked:
+        yield from _chunked(s)
+        return
+    yield Line(
+        "head input", s.a * s.N * s.C, (s.B, s.T, s.C), s.a_dtype, _FORWARD | _BACKWARD | _HEAD, "saved", "a*N*C",
+        "the final LayerNorm's output, kept for the gradient of the head",
+    )  # fmt: skip
+    if s.autocast:
+        yield Line(
+            "autocast copy of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _FORWARD | _BACKWARD, "saved",
+            "a*V*C", "torch.autocast",
+        )  # fmt: skip
+        yield Line(
+            "gradient of the head, before its cast", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
+            _HEAD | (Phase.END_OF_BACKWARD if s.compiled else Phase(0)), "transient", "a*V*C",
+            "traced; compiled: the 24 GB gollem rows at micro-batch 1 and 2",
+        )  # fmt: skip
+    yield from _compiled(s, train) if s.compiled else _eager(s)
+    if train.keeps_logits:
+        yield _logits(s, "logits held by the caller", s.a, EVERY_PHASE, "persistent", "a*N*V")
+
+
+def _logits(
+    s: Sizes,
+    name: str,
+    width: int,
+    phases: Phase,
+    kind: Kind = "transient",
+    formula: str = "4*N*V",
+    source: str = _EAGER,
+) -> Line:
+    dtype = s.a_dtype if width == s.a else "float32"
+    return Line(name, width * s.N * s.V, (s.B, s.T, s.V), dtype, phases, kind, formula, source)
+
+
+def _eager(s: Sizes) -> Iterator[Line]:
+    yield _logits(s, "logits", s.a, _FORWARD, formula="a*N*V")
+    if s.a != 4:
+        yield _logits(s, "logits in fp32", 4, _FORWARD)
+    yield _logits(s, "log-probabilities", 4, _FORWARD | _BACKWARD, "saved")
+    yield _logits(s, "gradient of the log-probabilities", 4, _BACKWARD)
+    yield _logits(s, "gradient of the logits", 4, _BACKWARD)
+    if not s.autocast:
+        yield _logits(s, "gradient of the logits, at the head", s.a, _HEAD, formula="a*N*V")
+
+
+def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    if not train.keeps_logits:
+        yield _logits(s, "logits", s.a, _FORWARD | _BACKWARD, "saved", "a*N*V", _COMPILED)
+    yield _logits(s, "gradient of the logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
+    if train.returns_logits:
+        yield _logits(
+            s, "zero tangent of the returned logits", s.a, _BACKWARD, formula="a*N*V",
+            source="AOTAutograd materialises a tangent for every output that requires grad",
+        )  # fmt: skip
+    if s.V % 8 and s.autocast and s.cuda:
+        yield Line(
+            "padded gradient of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _BACKWARD, "transient", "a*V*C",
+            "inductor pads matmuls whose sides 8 does not divide; fitted to the gollem rows (V = 50257)", "prior",
+        )  # fmt: skip
+
+
+def _chunked(s: Sizes) -> Iterator[Line]:
+    chunk = (s.n, s.V)
+    softmax, outer = Phase.LOSS_FORWARD, Phase.LOSS_WEIGHT_GRADIENT
+    yield Line("hidden states", s.r * s.N * s.C, (s.N, s.C), s.r_dtype, softmax | outer, "transient", "r*N*C", _CHUNKED)
+    yield Line(
+        "gradient of the hidden states", s.a * s.N * s.C, (s.N, s.C), s.a_dtype, softmax | outer | _BACKWARD, "saved",
+        "a*N*C", _CHUNKED,
+    )  # fmt: skip
+    yield Line(
+        "gradient of the head, accumulating", 4 * s.V * s.C, (s.V, s.C), "float32", softmax | outer | _BACKWARD,
+        "saved", "4*V*C", _CHUNKED,
+    )  # fmt: skip
+    yield Line("chunk: logits in fp32", 4 * s.n * s.V, chunk, "float32", softmax, "transient", "4*n*V", _CHUNKED)
+    yield Line("chunk: log-probabilities", 4 * s.n * s.V, chunk, "float32", softmax, "transient", "4*n*V", _CHUNKED)
+    yield Line(
+        "chunk: gradient of the logits", s.a * s.n * s.V, chunk, s.a_dtype, outer, "transient", "a*n*V", _CHUNKED
+    )
+    if s.a == 4:
+        return  # in fp32 the weight is used as it is and its gradient accumulates by addmm in place
+    yield Line("chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, softmax | outer, "transient", "a*n*C", _CHUNKED)
+    yield Line(
+        "chunk: gradient of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, outer, "transient", "a*V*C", _CHUNKED
+    )
+    if s.autocast:
+        yield Line(
+            "chunk: head in the matmul dtype", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, softmax | outer, "transient",
+            "a*V*C", _CHUNKED,
+        )  # fmt: skip
+    if not s.cuda:
+        yield Line(
+            "chunk: gradient of the head in fp32", 4 * s.V * s.C, (s.V, s.C), "float32", outer, "transient", "4*V*C",
+            "traced: on CPU an in-place add of mixed dtypes first converts its operand",
+        )  # fmt: skip

@@ -1,0 +1,97 @@
+"""Peak memory of one optimizer step: the lines, their sum in each phase, and the interval around the largest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fwplan.estimators import overhead
+from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
+from fwplan.estimators.attention import attention_lines
+from fwplan.estimators.line import Line
+from fwplan.estimators.loss import loss_lines
+from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
+from fwplan.estimators.phases import EVERY_PHASE, Phase, phase_totals
+from fwplan.estimators.sizes import Sizes, sizes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwplan.estimators.line import Status
+    from fwplan.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Peak allocated bytes (live tensors) of a step, the phase it falls in, and the lines that explain it."""
+
+    lines: tuple[Line, ...]
+    totals: dict[Phase, int]
+    phase: Phase
+    allocated_bytes: int
+    allocated_interval: tuple[int, int]
+    status: Status
+
+    def at_peak(self) -> list[Line]:
+        """Return the lines alive at the peak, largest first; they add up to allocated_bytes."""
+        alive = [line for line in self.lines if line.phases & self.phase and line.bytes]
+        return sorted(alive, key=lambda line: -line.bytes)
+
+
+def unsupported(spec: RunSpec) -> str | None:
+    """Return why this spec's memory cannot be estimated, or None where it can."""
+    train = spec.train
+    if train.parallel == "fsdp":
+        return "parallel 'fsdp' shards weights per wrapped module: not modelled yet"
+    return None
+
+
+def estimate_memory(spec: RunSpec) -> Memory:
+    """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
+    s = sizes(spec)
+    lines = tuple(_lines(s, spec))
+    totals = phase_totals(lines)
+    phase = max(totals, key=totals.__getitem__)
+    allocated = totals[phase]
+    status: Status = "exact" if is_traced(spec) else "prior"
+    return Memory(lines, totals, phase, allocated, _interval(spec, s, allocated), status)
+
+
+def _lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
+    yield from persistent_lines(s, spec.train)
+    yield from gradient_lines(s)
+    yield from weight_copy_lines(s)
+    yield from saved_lines(s)
+    yield from attention_lines(s, spec)
+    yield from loss_lines(s, spec.train)
+    yield from block_backward_lines(s)
+    yield from step_lines(s, spec.train)
+    if s.cuda:
+        yield Line(
+            "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
+            "fitted to published peaks, see fwplan/estimators/overhead.py", "prior",
+        )  # fmt: skip
+
+
+def is_traced(spec: RunSpec) -> bool:
+    """Return whether this mode's formula is confirmed op by op against real steps."""
+    train = spec.train
+    plain = train.attention == "flash" and spec.model.dropout == 0 and train.parallel == "none"
+    return plain and not train.compile
+
+
+def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
+    """Return the least and the most that the peak may be, in bytes."""
+    low = high = allocated
+    if s.cuda:
+        low -= int(overhead.CUDA_WORKSPACES.point - overhead.CUDA_WORKSPACES.low)
+        high += int(overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point)
+    error = overhead.EAGER_ERROR if is_traced(spec) else 0.0
+    if spec.train.compile:
+        error = overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
+        if not (s.chunked or spec.train.returns_logits):
+            low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
+    elif not is_traced(spec):
+        error = overhead.UNPROVEN_ERROR
+    floor = sum(line.bytes for line in persistent_lines(s, spec.train))
+    return max(int(low - error * allocated), floor), int(high + error * allocated)

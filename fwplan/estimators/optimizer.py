@@ -1,0 +1,106 @@
+"""Weights, moments and gradients, and what an optimizer step needs on top of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.line import Line
+from fwplan.estimators.phases import EVERY_PHASE, Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwplan.estimators.sizes import Sizes
+    from fwplan.spec import TrainSpec
+
+_ADAMW = "Kingma & Ba 2014, Loshchilov & Hutter 2017: two moments, each of the weight's shape and dtype"
+_AUTOGRAD = "traced: AccumulateGrad adds into .grad in place; the first gradient of a step becomes .grad"
+_TIED = "traced: a tied weight's head gradient waits in autograd's input buffer for the embedding's"
+_TIED_SUM = (
+    "traced: the sum is made in place only where the head's gradient came through autocast's cast; the gollem row "
+    "'tiny256tok-float32_fused_adamw' shows it on a GPU"
+)
+_STEP = "torch.optim.AdamW, traced: sqrt and quotient per tensor (for_loop), for all at once (foreach), none (fused)"
+_SUM = Phase.TIED_GRADIENT_SUM
+_END = Phase.END_OF_BACKWARD | _SUM
+_HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD | _END
+
+
+def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
+    shards = train.world_size if train.parallel == "zero1" else 1
+    yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
+    yield Line(
+        "AdamW moments", 2 * s.p * s.P // shards, None, s.p_dtype, EVERY_PHASE, "persistent", "2*p*P / shards", _ADAMW,
+        "exact" if shards == 1 else "prior",
+    )  # fmt: skip
+    yield Line("batch", 16 * s.N, (s.B, s.T), "int64", EVERY_PHASE, "persistent", "2*8*N", "token ids and targets")
+    if train.parallel == "ddp":
+        yield Line(
+            "DDP buckets", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P",
+            "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
+        )  # fmt: skip
+
+
+def gradient_lines(s: Sizes) -> Iterator[Line]:
+    """Yield the gradients of the weights as backward produces them, top block first."""
+    if s.accumulates:
+        yield Line("gradients", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", _AUTOGRAD)
+    if s.compiled or not s.accumulates:
+        yield from _fresh_gradients(s)
+    yield from _vocabulary_gradients(s)
+
+
+def _fresh_gradients(s: Sizes) -> Iterator[Line]:
+    """Yield the gradients that this micro-step makes and that outlive their own block's backward.
+
+    Eager with accumulation adds each into .grad and frees it at once; a compiled backward returns all of them at its
+    end, so there they stand beside what has accumulated.
+    """
+    late = _END | (Phase(0) if s.accumulates else Phase.OPTIMIZER_STEP)
+    name = "fresh gradients" if s.accumulates else "gradients"
+    yield Line(
+        f"{name}, upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, Phase.BOTTOM_BLOCK_BACKWARD | late,
+        "saved", "p*W*(L-1)", _AUTOGRAD,
+    )  # fmt: skip
+    yield Line(
+        f"{name}, bottom block and positions", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
+        "p*(W + T*C)", _AUTOGRAD,
+    )  # fmt: skip
+    if not s.accumulates:
+        yield Line(
+            "gradient of the embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
+            "p*V*C", _AUTOGRAD,
+        )  # fmt: skip
+
+
+def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:
+    """Yield the two dense gradients of shape (V, C): the head's, early, and the embedding's, at the very end."""
+    phases = Phase(0) if s.chunked else Phase.HEAD_BACKWARD
+    if s.tied or not s.accumulates:
+        phases |= _HEAD_ON
+    if not s.tied and not s.accumulates:
+        phases |= Phase.OPTIMIZER_STEP
+    yield Line("gradient of the head", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, phases, "saved", "p*V*C", _TIED)
+    yield Line(
+        "gradient of the embedding, dense", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _END, "transient", "p*V*C",
+        "torch embedding_dense_backward: zeros of the full weight",
+    )  # fmt: skip
+    if s.sums_tied_gradients:
+        yield Line(
+            "sum of the tied gradients", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _SUM, "transient", "p*V*C", _TIED_SUM
+        )
+
+
+def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    """Yield what the optimizer step itself allocates."""
+    if train.optimizer_impl == "foreach":
+        yield Line(
+            "AdamW foreach denominators", s.p * s.P, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", "p*P", _STEP
+        )
+    elif train.optimizer_impl == "for_loop":
+        largest = max(s.V * s.C, 4 * s.C * s.C, s.positions)
+        yield Line(
+            "AdamW denominator", 2 * s.p * largest, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
+            "2*p * largest weight", _STEP,
+        )  # fmt: skip

@@ -1,0 +1,53 @@
+"""The only empirical constants of the memory estimate: each with its value, evidence, range and device.
+
+Changing one must move a fixture in tests/estimators/test_published.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fwplan.units import MIB
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of bytes or of a ratio, with the point in it that is used alone."""
+
+    low: float
+    point: float
+    high: float
+
+
+# Workspaces that cuBLAS takes from torch's caching allocator, hence part of "allocated".
+# Evidence: published peaks of the gollem 124M GPT (Jjschwartz/gollem, torch 2.5.1) less the lines of this estimate:
+# 28-31 MiB on a 24 GB Ampere card (tiny, tiny eager and micro-batch 4-32 rows), 29-33 MiB on an H100 eager at
+# micro-batch 1. Compiled H100 rows leave up to 110 MiB; the high end covers them.
+CUDA_WORKSPACES = Range(16 * MIB, 29 * MIB, 110 * MIB)
+
+# Unproven parts of a compiled step. From torch 2.6 on inductor may write the logits' gradient over the logits
+# (donated buffers), which is 2 of the 4 bytes a logit; seen on CPU with torch 2.13, unconfirmed on CUDA.
+# Upward: compiled peaks that return the logits were only ever estimated, and are trusted to 10 %.
+COMPILED_ABOVE = 0.05
+COMPILED_LOGITS_ABOVE = 0.10
+# An eager step is exact but for the workspaces and the allocator's 512-byte rounding.
+EAGER_ERROR = 0.005
+# Modes that nobody has measured here (dropout on CPU, math attention, DDP, ZeRO-1).
+UNPROVEN_ERROR = 0.15
+
+# Peak reserved over peak allocated when memory is not scarce. Evidence is thin: OOM messages quote 1.003 and 1.015
+# with the card nearly full (nanoGPT issues 61 and 88); 1.12 is the spread we allow until a run has measured it.
+RESERVED_OVER_ALLOCATED = Range(1.003, 1.06, 1.12)
+
+# What the driver takes for a CUDA context and its loaded kernels, outside the caching allocator. Not published beside
+# any row we have; 0.25-0.55 GiB is what is commonly reported. A run on CUDA measures it (device used - reserved).
+CUDA_CONTEXT = Range(256 * MIB, 307 * MIB, 563 * MIB)
+
+# A desktop session on the card that also trains: about 430 MiB (RTX 4070, Linux). Assumed for a consumer card that is
+# named but not detected; a detected card says how much is in use.
+DESKTOP_BYTES = 430 * MIB
+
+# Resident memory of a CPU run beyond its live tensors: the interpreter and torch's libraries (measured here,
+# Linux x86-64, torch 2.13: 230-300 MiB after import and a first step), and fragmentation of the C allocator.
+CPU_RUNTIME = Range(200 * MIB, 300 * MIB, 500 * MIB)
+CPU_RESIDENT_OVER_LIVE = Range(1.0, 1.05, 1.25)

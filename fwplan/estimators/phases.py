@@ -1,0 +1,42 @@
+"""The moments of a training step at which memory can peak, and the sum of what is alive at each.
+
+The peak of a step is the largest phase, never the sum of all lines.
+"""
+
+from __future__ import annotations
+
+from enum import IntFlag
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from fwplan.estimators.line import Line
+
+
+class Phase(IntFlag):
+    """Moments of one optimizer step, in order. Blocks run backward from the top one to the bottom one."""
+
+    LOSS_FORWARD = 1
+    LOSS_WEIGHT_GRADIENT = 2  # of one chunk, in a chunked loss
+    LOSS_BACKWARD = 4
+    HEAD_BACKWARD = 8
+    TOP_BLOCK_BACKWARD = 16
+    BOTTOM_BLOCK_BACKWARD = 32
+    END_OF_BACKWARD = 64  # the embedding's dense gradient is made
+    TIED_GRADIENT_SUM = 128  # and added to the head's
+    OPTIMIZER_STEP = 256
+
+    @property
+    def label(self) -> str:
+        """The phase's name as it is printed."""
+        return (self.name or "").lower().replace("_", " ")
+
+
+EVERY_PHASE = Phase(511)
+
+
+def phase_totals(lines: Iterable[Line]) -> dict[Phase, int]:
+    """Return bytes alive in each phase: the sum of the lines that name it."""
+    alive = [(int(line.phases), line.bytes) for line in lines]
+    return {phase: sum(n_bytes for phases, n_bytes in alive if phases & phase.value) for phase in Phase}

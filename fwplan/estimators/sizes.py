@@ -1,0 +1,99 @@
+"""The handful of numbers that every memory formula is written in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.parameters import block_parameters, count_parameters
+
+if TYPE_CHECKING:
+    from fwplan.spec import RunSpec
+
+# Bytes per element: of weights (p), of the residual stream (r), of what matmuls take and give (a).
+_WIDTHS = {"float32": (4, 4, 4), "bfloat16": (4, 4, 2), "float16": (4, 4, 2), "pure_bfloat16": (2, 2, 2)}
+_NAMES = {
+    "float32": ("float32", "float32", "float32"),
+    "bfloat16": ("float32", "float32", "bfloat16"),
+    "float16": ("float32", "float32", "float16"),
+    "pure_bfloat16": ("bfloat16", "bfloat16", "bfloat16"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """A RunSpec in the formulas' letters.
+
+    B micro-batch, T sequence, N = B*T, C width, H heads, L blocks, V vocabulary, n tokens in a chunk of the loss;
+    P parameters, W of one block; p, r, a bytes per element of weights, residual stream and matmul tensors;
+    R of the L blocks are recomputed in backward and K = L - R keep what they computed.
+    """
+
+    B: int
+    T: int
+    N: int
+    C: int
+    H: int
+    L: int
+    V: int
+    n: int
+    P: int
+    W: int
+    positions: int  # elements of the position embedding
+    linear: int  # elements of one block's matrices and biases: what autocast copies
+    p: int
+    r: int
+    a: int
+    p_dtype: str
+    r_dtype: str
+    a_dtype: str
+    K: int
+    R: int
+    autocast: bool
+    accumulates: bool
+    tied: bool
+    chunked: bool
+    compiled: bool
+    cuda: bool
+    recomputes_top: bool
+    sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
+
+
+def sizes(spec: RunSpec) -> Sizes:
+    """Return the spec's Sizes. A spec without a device is sized for CUDA."""
+    model, train = spec.model, spec.train
+    C, L = model.n_embd, model.n_layer
+    p, r, a = _WIDTHS[train.dtype]
+    p_dtype, r_dtype, a_dtype = _NAMES[train.dtype]
+    every = train.checkpoint_every if train.checkpointing == "block" else 0
+    R = -(-L // every) if every else 0
+    return Sizes(
+        B=train.micro_batch_size,
+        T=spec.sequence_length,
+        N=spec.tokens_per_micro_batch,
+        C=C,
+        H=model.n_head,
+        L=L,
+        V=model.vocab_size,
+        n=spec.loss_chunk_tokens,
+        P=count_parameters(model).total,
+        W=block_parameters(C, bias=model.bias),
+        positions=model.context_length * C,
+        linear=12 * C * C + (9 * C if model.bias else 0),
+        p=p,
+        r=r,
+        a=a,
+        p_dtype=p_dtype,
+        r_dtype=r_dtype,
+        a_dtype=a_dtype,
+        K=L - R,
+        R=R,
+        autocast=p != a,
+        accumulates=train.grad_accum_steps > 1,
+        tied=model.tied_embeddings,
+        chunked=train.loss == "chunked",
+        compiled=train.compile,
+        cuda=spec.device is None or spec.device.type != "cpu",
+        recomputes_top=bool(every) and (L - 1) % every == 0,
+        sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,
+    )
