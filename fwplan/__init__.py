@@ -1,0 +1,53 @@
+"""Says which GPT you can train on the GPU you have, why, and for how long; then trains it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fwplan.configs import LoadedConfig, load_config
+    from fwplan.errors import FwplanError
+    from fwplan.estimate import Estimate, estimate
+    from fwplan.plan import Plan
+    from fwplan.planner import suggest
+    from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "DataSpec": "spec",
+    "DeviceSpec": "spec",
+    "Estimate": "estimate",
+    "FwplanError": "errors",
+    "LoadedConfig": "configs",
+    "ModelSpec": "spec",
+    "Plan": "plan",
+    "RunSpec": "spec",
+    "TrainSpec": "spec",
+    "estimate": "estimate",
+    "load_config": "configs",
+    "suggest": "planner",
+}
+
+__all__ = [
+    "DataSpec",
+    "DeviceSpec",
+    "Estimate",
+    "FwplanError",
+    "LoadedConfig",
+    "ModelSpec",
+    "Plan",
+    "RunSpec",
+    "TrainSpec",
+    "estimate",
+    "load_config",
+    "suggest",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use: `import fwplan` alone costs nothing."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'fwplan' has no attribute {name!r}")
+    return getattr(import_module(f"fwplan.{_HOMES[name]}"), name)

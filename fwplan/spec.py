@@ -183,6 +183,15 @@ def parse_spec(document: Any, where: str) -> RunSpec:
     Raises:
         FwplanError: the document is not a spec; names the field, what was found and what is allowed.
     """
+    check_version(document, where)
+    try:
+        return RunSpec.model_validate(document)
+    except ValidationError as error:
+        raise spec_error(error, where) from None
+
+
+def check_version(document: Any, where: str) -> None:
+    """Raise FwplanError where a document was written by a newer fwplan than this."""
     if isinstance(document, dict):
         version = document.get("schema_version", SCHEMA_VERSION)
         if isinstance(version, int) and version > SCHEMA_VERSION:
@@ -191,10 +200,6 @@ def parse_spec(document: Any, where: str) -> RunSpec:
                 where=where,
                 hint="upgrade: pip install -U fwplan",
             )
-    try:
-        return RunSpec.model_validate(document)
-    except ValidationError as error:
-        raise spec_error(error, where) from None
 
 
 def spec_error(error: ValidationError, where: str) -> FwplanError:

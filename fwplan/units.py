@@ -52,7 +52,7 @@ def si(value: float) -> str:
     for scale, suffix in ((1e12, " T"), (1e9, " B"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= scale * 0.9995:
             scaled = value / scale
-            digits = max(0, 2 - int(math.floor(math.log10(max(abs(scaled), 1)))))
+            digits = max(0, 2 - math.floor(math.log10(max(abs(scaled), 1))))
             return f"{scaled:.{digits}f}{suffix}"
     return f"{value:.0f}"
 

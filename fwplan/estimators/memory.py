@@ -32,11 +32,6 @@ class Memory:
     allocated_interval: tuple[int, int]
     status: Status
 
-    def at_peak(self) -> list[Line]:
-        """Return the lines alive at the peak, largest first; they add up to allocated_bytes."""
-        alive = [line for line in self.lines if line.phases & self.phase and line.bytes]
-        return sorted(alive, key=lambda line: -line.bytes)
-
 
 def unsupported(spec: RunSpec) -> str | None:
     """Return why this spec's memory cannot be estimated, or None where it can."""

@@ -33,11 +33,17 @@ def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
 
 def law_loss(parameters: float, tokens: float) -> float:
     """Return the scaling law's loss in nats, on its own data, for N parameters and D effective tokens."""
-    return E + A * parameters**-ALPHA + B * tokens**-BETA
+    return E + A / math.pow(parameters, ALPHA) + B / math.pow(tokens, BETA)
 
 
-def expected_loss(parameters: float, tokens: float, unique_tokens: float | None = None) -> ExpectedLoss:
-    """Return the loss to expect on FineWeb from N parameters trained on `tokens` tokens."""
+# Hoffmann et al. fitted 44 M to 16 B parameters on 0.4 B tokens and more; half of that is as far as we follow the law.
+LEAST_PARAMETERS, LEAST_TOKENS = 22e6, 0.2e9
+
+
+def expected_loss(parameters: float, tokens: float, unique_tokens: float | None = None) -> ExpectedLoss | None:
+    """Return the loss to expect on FineWeb from N parameters trained on so many tokens; None: far below its data."""
+    if parameters < LEAST_PARAMETERS or effective_tokens(tokens, unique_tokens) < LEAST_TOKENS:
+        return None
     law = law_loss(parameters, effective_tokens(tokens, unique_tokens))
     low, point, high = (law + offset for offset in FINEWEB_OFFSET)
     return ExpectedLoss(low, point, high)

@@ -1,0 +1,159 @@
+"""What past runs teach the next estimate: measured against predicted, per device, and the store on disk."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from pydantic import ValidationError
+
+from fwplan.errors import FwplanError
+from fwplan.estimators.speed import executed_flops, middle, step_seconds
+from fwplan.measurement import Measurement
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from fwplan.estimators.speed import Hardware
+    from fwplan.spec import RunSpec
+
+# A measured device is trusted no closer than this, however well past runs agree with each other.
+LEAST_ERROR = 0.02
+# How far a measured speed carries: to the same shape (clocks and neighbours vary), and to another one of that device.
+SAME_SHAPE_TIME, OTHER_SHAPE_TIME = 1.15, 1.5
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Corrections for one device, from the runs measured on it. Ratios are measured over predicted."""
+
+    runs: int
+    allocated_ratio: float | None  # for this spec's own mode; None: no run in that mode
+    allocated_error: float
+    reserved_ratio: float | None  # reserved over allocated
+    context_bytes: int | None  # device used less reserved
+    timed: tuple[Measurement, ...]  # runs whose speed says something about this spec's
+    time_factor: float  # and how far: the interval is divided and multiplied by it
+
+    def step_seconds(self, spec: RunSpec, prior: Hardware | None) -> tuple[float, float] | None:
+        """Return seconds a step, from what the timed runs took beside what `prior` says of them; None: nothing timed.
+
+        Without a prior, time goes with FLOPs.
+        """
+        if not self.timed:
+            return None
+
+        def expected(run: RunSpec) -> float:
+            return executed_flops(run) if prior is None else middle(step_seconds(run, prior))
+
+        point = expected(spec) * median(m.step_seconds / expected(m.spec) for m in self.timed)
+        return point / self.time_factor, point * self.time_factor
+
+
+def store_path() -> Path:
+    """Return the file that measurements are kept in: under $FWPLAN_HOME, else the user's state directory."""
+    home = os.environ.get("FWPLAN_HOME")
+    if home:
+        return Path(home) / "measurements.jsonl"
+    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(state) / "fwplan" / "measurements.jsonl"
+
+
+def record(measurement: Measurement) -> Path:
+    """Append a measurement to the store, as one line in one write, and return the store's path.
+
+    Raises:
+        FwplanError: the store cannot be written; names it.
+    """
+    path = store_path()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab") as store:
+            store.write(measurement.model_dump_json().encode() + b"\n")
+    except OSError as error:
+        raise FwplanError(
+            f"cannot save the measurement: {error.strerror}",
+            where=str(path),
+            hint="set FWPLAN_HOME to a folder that can be written",
+        ) from error
+    return path
+
+
+def load_measurements() -> list[Measurement]:
+    """Return all stored measurements, oldest first. Lines of another version, or cut short by a crash, are passed over.
+
+    Raises:
+        FwplanError: the store exists but cannot be read.
+    """
+    path = store_path()
+    try:
+        lines = path.read_bytes().splitlines() if path.is_file() else []
+    except OSError as error:
+        raise FwplanError(f"cannot read past measurements: {error.strerror}", where=str(path)) from error
+    measurements = []
+    for line in lines:
+        try:
+            measurements.append(Measurement.model_validate_json(line))
+        except ValidationError:
+            continue
+    return measurements
+
+
+def calibrate(spec: RunSpec, device_name: str, measurements: Iterable[Measurement]) -> Calibration | None:
+    """Return what the measurements on that device say about this spec, or None where there are none."""
+    here = [m for m in measurements if _same_device(m, device_name)]
+    if not here:
+        return None
+    ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in here if _mode(m.spec) == _mode(spec)]
+    ratio = median(ratios) if ratios else None
+    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in here if m.peak_reserved_bytes]
+    contexts = [
+        max(0, m.device_used_bytes - m.peak_reserved_bytes - _others(m.spec))
+        for m in here
+        if m.device_used_bytes and m.peak_reserved_bytes
+    ]
+    timed = _timed(spec, here)
+    return Calibration(
+        runs=len(here),
+        allocated_ratio=ratio,
+        allocated_error=max((abs(r / ratio - 1) for r in ratios), default=0.0) + LEAST_ERROR if ratio else LEAST_ERROR,
+        reserved_ratio=max(reserved) if reserved else None,
+        context_bytes=max(contexts) if contexts else None,
+        timed=timed,
+        time_factor=SAME_SHAPE_TIME if timed and _shape(timed[0].spec) == _shape(spec) else OTHER_SHAPE_TIME,
+    )
+
+
+def _same_device(measurement: Measurement, name: str) -> bool:
+    return _key(measurement.device_name) == _key(name)
+
+
+def _key(name: str) -> str:
+    """Return a device name without vendor words, case and blanks: "NVIDIA GeForce RTX 4070" is "rtx4070"."""
+    words = name.lower().replace("-", " ").split()
+    return "".join(word for word in words if word not in {"nvidia", "geforce"})
+
+
+def _mode(spec: RunSpec) -> tuple[object, ...]:
+    """Return what decides which formula was used: one mode's correction says nothing about another's."""
+    train = spec.train
+    return train.dtype, train.compile, train.loss, train.checkpointing, train.attention, spec.model.dropout > 0
+
+
+def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
+    """Return the runs of this spec's precision and compilation: those of its very shape, if there are any."""
+    mode = (spec.train.dtype, spec.train.compile)
+    alike = [m for m in measurements if (m.spec.train.dtype, m.spec.train.compile) == mode]
+    return tuple([m for m in alike if _shape(m.spec) == _shape(spec)] or alike)
+
+
+def _shape(spec: RunSpec) -> tuple[object, ...]:
+    return spec.model, spec.train.micro_batch_size, spec.sequence_length, spec.train.loss, spec.train.checkpointing
+
+
+def _others(spec: RunSpec) -> int:
+    """Return the bytes that other processes held on the device when the run began."""
+    return (spec.device.in_use_bytes or 0) if spec.device else 0

@@ -1,0 +1,294 @@
+"""The verbs behind the command line, as plain functions: suggest, explain, run."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwplan import __version__
+from fwplan.calibration import load_measurements, record
+from fwplan.configs import LoadedConfig, load_config
+from fwplan.errors import ExitCode, FwplanError
+from fwplan.estimate import Estimate, estimate
+from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files
+from fwplan.fixes import Fix, fixes
+from fwplan.plan import Plan, Prediction, run_directory
+from fwplan.planner import Request, Suggestion, suggest
+from fwplan.recipe import REASONS
+from fwplan.spec import DataSpec, RunSpec
+from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
+from fwplan.units import GIB, gib, parse_count, parse_gib, si
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fwplan.data.shards import TokenShards
+    from fwplan.measurement import Measurement
+    from fwplan.train.loop import TrainResult
+
+COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
+
+
+# ---------------------------------------------------------------- suggest
+
+
+def suggest_plan(
+    tokens: str | None,
+    hours: float,
+    gpu: str | None,
+    vram: str | None,
+    device: str | None,
+    data: str | None,
+    context: int,
+    output: Path,
+) -> tuple[Suggestion, Plan]:
+    """Return the suggestion for what the user has and wants, and write its pick as a plan."""
+    _refuse_started(output)
+    request = Request(
+        target=_target(gpu, vram, device) or detected() or this_cpu(),
+        tokens=parse_count(tokens) if tokens else None,
+        hours=hours,
+        context_length=context,
+        data=_counted(data) if data else None,
+    )
+    suggestion = suggest(request)
+    plan = make_plan(suggestion.pick.estimate, suggestion.objective)
+    plan.save(output)
+    return suggestion, plan
+
+
+def _target(gpu: str | None, vram: str | None, device: str | None) -> Target | None:
+    """Return the device that the options name, or None where they name none."""
+    if device not in (None, "cpu", "cuda"):
+        raise FwplanError(f"unknown device {device!r}", hint="use cpu or cuda, or name a card: --gpu 4070")
+    if device == "cpu":
+        if gpu or vram:
+            raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
+        return this_cpu()
+    if gpu:
+        target = named_gpu(gpu)
+        if vram and not any(card.nominal_gib == parse_gib(vram) / GIB for card in target.cards):
+            raise FwplanError(f"{target.label} has not {vram} GiB", hint="give --gpu or --vram, or make them agree")
+        return target
+    if vram:
+        return nominal_gpu(parse_gib(vram))
+    if device == "cuda" and detected() is None:
+        raise FwplanError("no NVIDIA GPU was found on this machine", hint="name one: --gpu 4070, or --vram 12")
+    return None
+
+
+def _counted(path: str) -> DataSpec:
+    from fwplan.data.count import count_tokens  # noqa: PLC0415  # pyarrow, for who brings data
+
+    return DataSpec(path=str(Path(path).expanduser().resolve()), tokens=count_tokens(path).tokens)
+
+
+def _refuse_started(output: Path) -> None:
+    """Raise where the file is the plan of a run that has begun: its figures are what that run is checked against."""
+    if not output.is_file():
+        return
+    try:
+        started = run_directory(output, Plan.load(output).spec)
+    except FwplanError:
+        raise FwplanError(f"{output} exists and is not a plan", hint="choose another place: -o other.json") from None
+    if started.exists():
+        raise FwplanError(
+            f"{output} is the plan of a run that has started",
+            where=str(started),
+            hint="choose another place: -o plan2.json",
+        )
+
+
+def make_plan(chosen: Estimate, objective: str) -> Plan:
+    """Return the plan of an estimated run.
+
+    Raises:
+        FwplanError: its memory is undecidable.
+    """
+    if chosen.use is None:
+        raise FwplanError(f"no plan: {chosen.undecidable}", exit_code=ExitCode.UNDECIDABLE)
+    use = chosen.use
+    return Plan(
+        **{name: getattr(chosen.spec, name) for name in RunSpec.model_fields},
+        fwplan_version=__version__,
+        objective=objective,
+        predicted=Prediction(
+            allocated_bytes=round(use.allocated.point),
+            allocated_interval=(round(use.allocated.low), round(use.allocated.high)),
+            reserved_bytes=(round(use.reserved.low), round(use.reserved.high)) if use.reserved else None,
+            device_used_bytes=(round(use.device_used.low), round(use.device_used.high)),
+            step_seconds=chosen.step_seconds,
+            expected_loss=(chosen.loss.low, chosen.loss.high) if chosen.loss else None,
+        ),
+        reasons=REASONS,
+    )
+
+
+# ---------------------------------------------------------------- explain
+
+
+def explain_config(
+    config: Path,
+    overrides: Sequence[str],
+    gpu: str | None,
+    vram: str | None,
+    world_size: int,
+    fix: int | None,
+    output: Path | None,
+) -> tuple[LoadedConfig, Estimate, list[Fix], list[int]]:
+    """Return the config as read, its estimate, its fixes, and the common card sizes (GiB) that fit it.
+
+    Raises:
+        FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
+    """
+    loaded = load_config(config, overrides, world_size=world_size)
+    spec = _decided(loaded)
+    past = load_measurements()
+    target = _target(gpu, vram, None)
+    chosen = estimate(spec, target, measurements=past)
+    found = fixes(chosen, past)
+    if fix is not None:
+        if fix > len(found):
+            raise FwplanError(f"there is no fix {fix}", hint=f"fwplan explain {config} lists {len(found)}")
+        chosen = found[fix - 1].estimate
+        found = fixes(chosen, past)
+    if output is not None:
+        _refuse_started(output)
+        make_plan(chosen, f"as in {config}").save(output)
+    fitting = [] if chosen.target else _fitting_cards(chosen.spec, past)
+    return loaded, chosen, found, fitting
+
+
+def _decided(loaded: LoadedConfig) -> RunSpec:
+    if loaded.spec is not None:
+        return loaded.spec
+    first = loaded.unknown[0]
+    rest = f" (also unknown: {', '.join(u.key for u in loaded.unknown[1:])})" if loaded.unknown[1:] else ""
+    raise FwplanError(
+        f"undecidable: {first.key} is unknown: {first.reason}{rest}",
+        where=f"{loaded.path}:{first.line}" if first.line else str(loaded.path),
+        hint=f"say it: fwplan explain {loaded.path} -- --{first.key}=VALUE",
+        exit_code=ExitCode.UNDECIDABLE,
+    )
+
+
+def _fitting_cards(spec: RunSpec, past: Sequence[Measurement]) -> list[int]:
+    sizes = ((size, nominal_gpu(size * GIB)) for size in COMMON_CARDS_GIB)
+    return [size for size, card in sizes if estimate(spec, card, measurements=past).verdict == "fits"]
+
+
+# ---------------------------------------------------------------- run
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """A finished run: what was predicted before it, what came out, and what the next estimate will say."""
+
+    plan_path: Path
+    before: Estimate
+    measurement: Measurement | None
+    after: Estimate | None  # the same spec, estimated with this run's measurement
+    result: TrainResult | None  # None after a dry run
+    store: Path | None
+
+
+def run_plan(
+    plan: Path,
+    data: str | None,
+    steps: int | None,
+    device: str | None,
+    *,
+    dry_run: bool,
+    resume: bool,
+) -> RunReport:
+    """Train a plan and return the report. A dry run takes a few steps on random tokens and writes nothing.
+
+    Raises:
+        FwplanError: the plan, its data or the device cannot serve the run.
+    """
+    spec = _decided(load_config(plan))
+    from fwplan.train.device import check_supported, resolve_device  # noqa: PLC0415  # torch, only to train
+
+    torch_device = resolve_device(device or (spec.device.type if spec.device else None))
+    target = _target_here(torch_device.type)
+    spec = spec.model_copy(update={"device": target.device})
+    check_supported(spec, torch_device)
+    before = estimate(spec, target)
+    if before.memory is None:
+        raise FwplanError(f"undecidable: {before.undecidable}", exit_code=ExitCode.UNDECIDABLE)
+    predicted = before.memory.allocated_bytes
+    result = None
+    if dry_run:
+        from fwplan.train.dry_run import dry_run as take_a_few_steps  # noqa: PLC0415
+
+        measurement: Measurement | None = take_a_few_steps(spec, torch_device, predicted)
+    else:
+        from fwplan.train.loop import train  # noqa: PLC0415
+
+        result = train(
+            spec,
+            _shards(spec, data, plan),
+            run_directory(plan, spec),
+            device=torch_device,
+            predicted_allocated_bytes=predicted,
+            steps=steps,
+            resume=resume,
+        )
+        measurement = result.measurement
+    if measurement is None:
+        return RunReport(plan, before, None, None, result, None)
+    measurement = measurement.model_copy(update={"device_name": target.label})
+    store = record(measurement)
+    return RunReport(plan, before, measurement, estimate(spec, target), result, store)
+
+
+def _target_here(device_type: str) -> Target:
+    """Return this machine's device of that type, as the driver describes it."""
+    if device_type == "cpu":
+        return this_cpu()
+    found = detected()
+    if found is None:
+        raise FwplanError("torch sees a GPU but nvidia-smi does not describe it", hint="is nvidia-smi on the PATH?")
+    return found
+
+
+def _shards(spec: RunSpec, data: str | None, plan: Path) -> TokenShards:
+    """Return the tokens to train on: already prepared, or made now from the plan's parquet."""
+    path = data or (spec.data.path if spec.data else None)
+    if path is None:
+        raise _no_data(spec, plan)
+    from fwplan.data.shards import META, open_shards  # noqa: PLC0415
+
+    if (Path(path) / META).is_file():
+        return open_shards(path)
+    from fwplan.data.prepare import prepare  # noqa: PLC0415
+    from fwplan.render import byte_progress  # noqa: PLC0415
+
+    with byte_progress("tokenizing") as progress:
+        return prepare(path, tokens_directory(plan, path), progress=progress)
+
+
+def tokens_directory(plan: Path, path: str) -> Path:
+    """Return where the tokens of a data path are kept beside a plan: shared by all its runs."""
+    name = hashlib.sha256(str(Path(path).expanduser().resolve()).encode()).hexdigest()[:8]
+    return plan.resolve().parent / "runs" / f"tokens-{name}"
+
+
+def _no_data(spec: RunSpec, plan: Path) -> FwplanError:
+    tokens = spec.total_tokens
+    if tokens is None:
+        return FwplanError(
+            "the plan names no data and no horizon", where=str(plan), hint="give --data PATH and max_steps"
+        )
+    files = fineweb_files(tokens)
+    disk = gib(files * FINEWEB_FILE_BYTES + 2 * tokens)
+    return FwplanError(
+        f"the plan names no data; {si(tokens)} tokens are about {files} FineWeb files, {disk} of disk tokenized",
+        where=str(plan),
+        hint=(
+            "huggingface-cli download HuggingFaceFW/fineweb --repo-type dataset --include 'sample/10BT/*.parquet' "
+            "--local-dir fineweb; then --data fineweb"
+        ),
+    )

@@ -1,0 +1,149 @@
+"""nanoGPT config.py, spec.json, plan.json and Hugging Face config.json -> RunSpec. Never executes the file."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fwplan.configs.json_files import read_json
+from fwplan.configs.literals import MAX_SOURCE_BYTES
+from fwplan.configs.nanogpt import read_nanogpt
+from fwplan.configs.settings import Kind, Reading, Unknown, fields
+from fwplan.errors import FwplanError
+from fwplan.spec import RunSpec, parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["LoadedConfig", "Unknown", "load_config"]
+
+MAX_JSON_BYTES = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class LoadedConfig:
+    """A file read as a run: the spec, or why there is none, and what was understood on the way.
+
+    Attributes:
+        spec: the run; None where a value that matters is unknown (see `unknown`).
+        kind: what the file was taken for.
+        path: the file.
+        lines: spec field ("train.micro_batch_size") -> line of the file that set it; not for defaults and overrides.
+        unknown: settings that matter and could not be read, with line and reason.
+        ignored: settings of the file that mean nothing here: "use_rope (line 12)".
+        notes: what was assumed, renamed or overruled, each fit to print.
+        eval_only: the run only evaluates (nanoGPT's eval_only).
+        source: the file's text, for quoting its lines.
+    """
+
+    spec: RunSpec | None
+    kind: Kind
+    path: Path
+    lines: Mapping[str, int]
+    unknown: tuple[Unknown, ...]
+    ignored: tuple[str, ...]
+    notes: tuple[str, ...]
+    eval_only: bool
+    source: str = field(repr=False)
+
+    def line_text(self, line: int) -> str:
+        """Return one line of the file, counted from 1, without its line break."""
+        return re.split(r"\r\n|\r|\n", self.source)[line - 1]
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: int = 1) -> LoadedConfig:
+    """Return the run that a file describes, with "--key=value" overrides applied in order.
+
+    Args:
+        path: a nanoGPT config.py, or a .json that holds a spec, a plan or a Hugging Face GPT-2 config.
+        overrides: as nanoGPT takes them on its command line; the last one wins.
+        world_size: processes that train; nanoGPT's gradient_accumulation_steps is divided by it.
+
+    Raises:
+        FwplanError: the file cannot be read, is of no known kind, contradicts itself or describes no possible run.
+    """
+    path = Path(path)
+    if world_size < 1:
+        raise FwplanError(f"world_size must be at least 1, not {world_size}", hint="the number of processes that train")
+    _require_file(path)
+    if path.suffix == ".py":
+        source = _read(path, MAX_SOURCE_BYTES)
+        reading = read_nanogpt(source, str(path), overrides, world_size)
+    elif path.suffix == ".json":
+        source = _read(path, MAX_JSON_BYTES)
+        reading = read_json(source, str(path), overrides, world_size)
+    else:
+        raise FwplanError(
+            f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"
+        )
+    return _loaded(reading, path, source)
+
+
+def _loaded(reading: Reading, path: Path, source: str) -> LoadedConfig:
+    eval_only = reading.settings.get("eval_only")
+    return LoadedConfig(
+        spec=None if reading.unknown else _build(reading),
+        kind=reading.kind,
+        path=path,
+        lines={name: s.line for name, s in fields(reading.settings).items() if s.line is not None},
+        unknown=tuple(reading.unknown),
+        ignored=tuple(reading.ignored),
+        notes=tuple(reading.notes),
+        eval_only=eval_only is not None and bool(eval_only.value),
+        source=source,
+    )
+
+
+def _build(reading: Reading) -> RunSpec:
+    """Return the spec in a document; an error points at the line or override that set the field it is about."""
+    try:
+        return parse_spec(reading.document, reading.path)
+    except FwplanError as error:
+        place = _blamed(error.message, reading)
+        raise FwplanError(error.message, where=place, hint=error.hint, exit_code=error.exit_code) from None
+
+
+def _blamed(message: str, reading: Reading) -> str:
+    settings = reading.settings
+    named = [(match.start(), key) for key in settings if (match := re.search(rf"\b{re.escape(key)}\b", message))]
+    # The message may name a field that nobody set; the first one that somebody wrote is where to go.
+    written = (settings[key].place(reading.path) for _, key in sorted(named) if settings[key].origin != "default")
+    return next((place for place in written if place != reading.path), reading.path)
+
+
+def _require_file(path: Path) -> None:
+    try:
+        if path.is_file():
+            return
+        kind = "a directory" if path.is_dir() else "not a regular file" if path.exists() else None
+    except (OSError, ValueError) as error:
+        raise FwplanError(f"cannot read {str(path)!r}: {error}", hint="name a readable file") from None
+    if kind is None:
+        raise FwplanError(f"no such file: {str(path)!r}", hint=f"it was looked for in {Path.cwd()}")
+    raise FwplanError(f"{path} is {kind}", hint="name a config.py, spec.json or plan.json")
+
+
+def _read(path: Path, limit: int) -> str:
+    """Return a file's text.
+
+    Raises:
+        FwplanError: it may not be read, is larger than `limit` bytes, or is no UTF-8 text.
+    """
+    try:
+        with path.open("rb") as file:
+            raw = file.read(limit + 1)
+    except OSError as error:
+        raise FwplanError(f"cannot read {path}: {error.strerror}", hint="check its permissions") from None
+    if len(raw) > limit:
+        raise FwplanError(f"{path} is larger than {limit // 1024} KiB: not a config", hint="is it the right file?")
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise FwplanError("not UTF-8 text", where=f"{path}:{line}", hint="save it as UTF-8") from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise FwplanError("a null byte: not a text file", where=f"{path}:{line}", hint="is it the right file?")
+    return text

@@ -1,0 +1,192 @@
+"""What a JSON file says about a run: spec.json, plan.json, or Hugging Face's config.json of a GPT-2."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from fwplan.configs.settings import (
+    MODEL_FIELDS,
+    TRAIN_FIELDS,
+    Kind,
+    Reading,
+    Setting,
+    Settings,
+    Unknown,
+    assemble,
+    canonical,
+    grad_accum_steps,
+    layer,
+    merge,
+    read_overrides,
+)
+from fwplan.errors import FwplanError
+from fwplan.spec import parse_spec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+PLAN_KEYS = frozenset({"fwplan_version", "objective", "predicted", "reasons"})  # what a plan adds to a spec
+# transformers' GPT2Config, for what a config.json leaves out; its blocks always have biases.
+HF_GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "context_length": 1024, "vocab_size": 50_257, "dropout": 0.1}
+HF_KEYS = HF_GPT2.keys() | {"tied_embeddings"}
+_NANOGPT_ONLY = ("init_from", "dataset", "decay_lr", "lr_decay_iters", "eval_only")
+
+
+def read_json(source: str, path: str, overrides: Sequence[str], world_size: int) -> Reading:
+    """Return the settings of the run in a JSON file.
+
+    Raises:
+        FwplanError: not JSON, not of a known kind, or not a model that is supported.
+    """
+    document = parse_json(source, path)
+    if not isinstance(document, dict):
+        raise FwplanError(f"{path} holds no JSON object", hint='it starts like {"model": {...}, "train": {...}}')
+    top = _overrides(overrides, world_size, path)
+    if "model" in document or "train" in document:
+        return _read_spec(document, source, path, top)
+    if "model_type" in document:
+        return _read_hf(document, source, path, top)
+    raise FwplanError(
+        f'{path} has neither "model" and "train" (a spec or plan) nor "model_type" (a Hugging Face config)',
+        hint="fwplan suggest -o plan.json makes one",
+    )
+
+
+def _overrides(overrides: Sequence[str], world_size: int, path: str) -> Settings:
+    top = read_overrides(overrides)
+    for key in _NANOGPT_ONLY:
+        if key in top:
+            raise FwplanError(f"{key} means nothing for {path}", hint="it is a setting of nanoGPT's config.py")
+    if world_size > 1:
+        top.setdefault("world_size", Setting("world_size", world_size, origin="override"))
+    return top
+
+
+def _read_spec(document: dict[str, Any], source: str, path: str, top: Settings) -> Reading:
+    kind: Kind = "plan" if PLAN_KEYS & document.keys() else "spec"
+    document = {key: value for key, value in document.items() if key not in PLAN_KEYS}
+    for section in ("model", "train"):
+        if not isinstance(document.get(section), dict):
+            parse_spec(document, path)  # says which section is missing or malformed
+    reading = Reading(path, kind, layer(_spec_settings(document, source), top))
+    _resolve(reading, top)
+    changed = assemble({key: s for key, s in reading.settings.items() if s.origin == "override"}, path)
+    for section, fields in (("model", MODEL_FIELDS), ("train", TRAIN_FIELDS)):
+        kept = {k: v for k, v in document[section].items() if k not in fields or k in reading.settings}
+        document[section] = kept | changed[section]
+    if "device" in changed:
+        before = document.get("device")
+        document["device"] = (before if isinstance(before, dict) else {}) | changed["device"]
+    reading.document = document
+    return reading
+
+
+def _spec_settings(document: Mapping[str, Any], source: str) -> Settings:
+    """Return what the sections set, with lines; of unknown keys only the first, which the error will be about."""
+    found: Settings = {}
+    for section, fields in (("model", MODEL_FIELDS), ("train", TRAIN_FIELDS)):
+        start = _position(source, section) or 0
+        unknown = [key for key in document[section] if key not in fields]
+        for key in (*fields & document[section].keys(), *unknown[:1]):
+            found[key] = Setting(key, document[section][key], _line(source, key, start))
+    return found
+
+
+def _resolve(reading: Reading, top: Settings) -> None:
+    """Turn overrides that decide a field, not being one, into that field."""
+    settings = reading.settings
+    if "world_size" in top and "parallel" not in top and top["world_size"].value != 1:
+        parallel = settings.get("parallel", Setting("parallel", "none"))
+        if parallel.value == "none":
+            settings["parallel"] = Setting("world_size", "ddp", origin="override")
+    if {"gradient_accumulation_steps", "total_batch_size"} & top.keys() and "micro_batch_size" in settings:
+        settings.setdefault("context_length", Setting("context_length", 1024, origin="default"))
+        steps = grad_accum_steps(settings, reading.path)
+        if steps is not None:
+            settings["grad_accum_steps"] = replace(steps, origin="override")
+
+
+def _read_hf(document: Mapping[str, Any], source: str, path: str, top: Settings) -> Reading:
+    reading = Reading(path, "hf", layer(_hf_settings(document, source, path), top))
+    _resolve(reading, top)
+    reading.notes.append(
+        "a Hugging Face config describes the model only; training is fwplan's own, with your overrides"
+    )
+    if "micro_batch_size" in reading.settings:
+        reading.document = assemble(reading.settings, path)
+    else:
+        reason = "a Hugging Face config does not say: give --micro_batch_size=N"
+        reading.unknown.append(Unknown("micro_batch_size", None, reason))
+    return reading
+
+
+def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Settings:
+    if document["model_type"] != "gpt2":
+        raise FwplanError(
+            f"model_type {document['model_type']!r} is not supported",
+            where=_place(source, "model_type", path),
+            hint="only GPT-2's configs are read",
+        )
+    said = [
+        Setting(key, value, _line(source, key, 0))
+        for key, value in document.items()
+        if canonical(key) in HF_KEYS and value is not None
+    ]
+    defaults = {key: Setting(key, value, origin="default") for key, value in (HF_GPT2 | {"bias": True}).items()}
+    settings = layer(defaults, merge(said, path))
+    inner, width = document.get("n_inner"), settings["n_embd"].value
+    if inner is not None and isinstance(width, int) and inner != 4 * width:
+        raise FwplanError(
+            f"n_inner {inner} is not 4 x n_embd {width}: such a feed-forward layer is not supported",
+            where=_place(source, "n_inner", path),
+        )
+    return settings
+
+
+def parse_json(source: str, path: str) -> Any:
+    """Return the value in a JSON text, strictly: a key set twice and NaN are errors.
+
+    Raises:
+        FwplanError: not JSON; says line and column.
+    """
+    try:
+        return json.loads(source, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
+    except FwplanError as error:
+        raise FwplanError(error.message, where=path, hint=error.hint) from None
+    except json.JSONDecodeError as error:
+        where = f"{path}:{error.lineno}:{error.colno}"
+        raise FwplanError(f"not valid JSON: {error.msg}", where=where, hint=f"python -m json.tool {path}") from None
+    except (RecursionError, ValueError) as error:
+        message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise FwplanError(f"cannot be parsed: {message}", where=path) from None
+
+
+def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    read = dict(pairs)
+    if len(read) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise FwplanError(f"key {twice!r} is set twice in one object", hint="keep one of them")
+    return read
+
+
+def _refuse_constant(name: str) -> Any:
+    raise FwplanError(f"{name} is no number in JSON", hint="leave the field out, or give a number")
+
+
+def _position(source: str, key: str, start: int = 0) -> int | None:
+    """Return where `"key":` first stands from `start` on; None where it is spelled with escapes."""
+    match = re.compile(rf'"{re.escape(key)}"\s*:').search(source, start)
+    return match.start() if match else None
+
+
+def _line(source: str, key: str, start: int) -> int | None:
+    position = _position(source, key, start)
+    return None if position is None else source.count("\n", 0, position) + 1
+
+
+def _place(source: str, key: str, path: str) -> str:
+    return f"{path}:{_line(source, key, 0) or 1}"

@@ -1,0 +1,278 @@
+"""The names that settings go by, and how file, defaults and overrides combine into one spec document."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from fwplan.configs.literals import Value, read_value
+from fwplan.errors import FwplanError
+from fwplan.spec import ModelSpec, TrainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+MODEL_FIELDS = frozenset(ModelSpec.model_fields)
+TRAIN_FIELDS = frozenset(TrainSpec.model_fields)
+
+# Other people's names for our fields: nanoGPT's, nanochat's, Hugging Face's.
+ALIASES = {
+    "batch_size": "micro_batch_size",
+    "device_batch_size": "micro_batch_size",
+    "per_device_train_batch_size": "micro_batch_size",
+    "block_size": "context_length",
+    "n_positions": "context_length",
+    "n_ctx": "context_length",
+    "max_position_embeddings": "context_length",
+    "num_hidden_layers": "n_layer",
+    "num_attention_heads": "n_head",
+    "hidden_size": "n_embd",
+    "tie_word_embeddings": "tied_embeddings",
+    "resid_pdrop": "dropout",
+    "max_iters": "max_steps",
+    "warmup_iters": "warmup_steps",
+    "eval_iters": "eval_batches",
+}
+# Settings that are no field of a spec, but that decide one. gradient_accumulation_steps is the total over all
+# processes, total_batch_size is tokens per optimizer step.
+DECIDERS = frozenset(
+    {
+        "gradient_accumulation_steps",
+        "total_batch_size",
+        "device",
+        "init_from",
+        "dataset",
+        "decay_lr",
+        "lr_decay_iters",
+        "eval_only",
+    }
+)
+# Different ways to say one thing: where a later layer uses one of them, an earlier layer's others no longer count.
+_RIVALS = (
+    frozenset({"grad_accum_steps", "gradient_accumulation_steps", "total_batch_size"}),
+    frozenset({"max_steps", "max_tokens"}),
+)
+# Unknown values of these change neither memory nor the time of a step; everything else that is unknown matters.
+HARMLESS_IF_UNKNOWN = frozenset(
+    {
+        "learning_rate",
+        "min_lr",
+        "warmup_steps",
+        "weight_decay",
+        "beta1",
+        "beta2",
+        "eval_interval",
+        "eval_batches",
+        "checkpoint_interval",
+        "seed",
+        "max_steps",
+        "max_tokens",
+        "decay_lr",
+        "lr_decay_iters",
+        "eval_only",
+        "dataset",
+    }
+)
+# People write max_iters = 6e5, and Python's range of uses for it forgives them.
+_MAY_BE_WHOLE_FLOAT = frozenset({"max_steps", "max_tokens", "warmup_steps", "eval_interval", "total_batch_size"})
+
+Kind: TypeAlias = Literal["nanogpt", "spec", "plan", "hf"]
+Origin: TypeAlias = Literal["default", "file", "override"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value as somebody wrote it: under which name, where, and whether it could be read (`reason` is None)."""
+
+    name: str
+    value: Value = None
+    line: int | None = None
+    reason: str | None = None
+    origin: Origin = "file"
+
+    def place(self, path: str) -> str:
+        """Return where to look: "config.py:9", or "--batch_size", or the file where it is a default."""
+        if self.origin == "override":
+            return f"--{self.name}"
+        return path if self.line is None else f"{path}:{self.line}"
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.line is not None else self.origin
+        return f"{self.name} = {self.value!r} ({where})"
+
+
+Settings: TypeAlias = dict[str, Setting]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A setting that matters and could not be read; `line` is None where the file does not hold it at all."""
+
+    key: str
+    line: int | None
+    reason: str
+
+
+@dataclass
+class Reading:
+    """What has been read so far: settings by canonical name, and what there is to say about them."""
+
+    path: str
+    kind: Kind
+    settings: Settings
+    notes: list[str] = field(default_factory=list)
+    unknown: list[Unknown] = field(default_factory=list)
+    ignored: list[str] = field(default_factory=list)
+    document: dict[str, Any] = field(default_factory=dict)  # for parse_spec; empty where something is unknown
+
+    def put(self, key: str, value: Value, source: Setting) -> None:
+        """Set a field to what `source` implies for it; errors about the field then point at `source`."""
+        self.settings[key] = Setting(source.name, value, source.line, origin=source.origin)
+
+    def miss(self, key: str, setting: Setting, reason: str) -> None:
+        """Record that a value which matters cannot be known."""
+        self.unknown.append(Unknown(key, setting.line, reason))
+
+
+def canonical(name: str) -> str | None:
+    """Return the one name that this tool uses for a setting, or None where it knows none of that name."""
+    name = ALIASES.get(name, name)
+    return name if name in MODEL_FIELDS | TRAIN_FIELDS | DECIDERS else None
+
+
+def merge(found: Iterable[Setting], path: str) -> Settings:
+    """Return the settings of one layer by their canonical names.
+
+    Raises:
+        FwplanError: two names of one setting disagree.
+    """
+    merged: Settings = {}
+    for setting in found:
+        key = canonical(setting.name) or setting.name
+        before = merged.get(key)
+        if before is not None and (before.value, before.reason) != (setting.value, setting.reason):
+            raise FwplanError(
+                f"{key} is set twice: {before} and {setting}",
+                where=setting.place(path),
+                hint=f"keep one of {before.name} and {setting.name}",
+            )
+        merged[key] = setting
+    return merged
+
+
+def layer(below: Settings, above: Settings) -> Settings:
+    """Return both layers' settings, `above` winning, also over other ways to say the same thing."""
+    beaten = frozenset().union(*(group for group in _RIVALS if group & above.keys()))
+    return {key: setting for key, setting in below.items() if key not in beaten} | above
+
+
+def read_overrides(overrides: Sequence[str], *, harmless: frozenset[str] = frozenset()) -> Settings:
+    """Return the settings in "--key=value" strings; of several for one setting the last wins.
+
+    Raises:
+        FwplanError: not of that form, or a key that is neither a known setting nor in `harmless`.
+    """
+    read: Settings = {}
+    for override in overrides:
+        name, equals, text = override.removeprefix("--").partition("=")
+        if not equals or not name or len(override) > 1000:
+            raise FwplanError(f"cannot read override {override[:80]!r}", hint="write it like --batch_size=8")
+        key = canonical(name)
+        if key is None and name not in harmless:
+            known = sorted(MODEL_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"did you mean {' or '.join(near)}?" if near else "known ones are the fields of spec.json"
+            raise FwplanError(f"unknown setting {name!r} in override {override!r}", hint=hint)
+        if key is not None:
+            read = layer(read, {key: Setting(name, read_value(text), origin="override")})
+    return read
+
+
+def whole(setting: Setting, path: str) -> int:
+    """Return a setting's value as a positive integer.
+
+    Raises:
+        FwplanError: it is none.
+    """
+    value = setting.value
+    if isinstance(value, float) and value.is_integer() and canonical(setting.name) in _MAY_BE_WHOLE_FLOAT:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise FwplanError(f"{setting} must be a positive integer", where=setting.place(path))
+    return value
+
+
+def grad_accum_steps(settings: Settings, path: str) -> Setting | None:
+    """Return micro-batches per optimizer step and process, from whichever setting says it; None where none does.
+
+    Raises:
+        FwplanError: a total that does not divide by the processes, or two settings that disagree.
+    """
+    world = whole(settings["world_size"], path) if "world_size" in settings else 1
+    said: list[tuple[Setting, int]] = []
+    for key in sorted(_RIVALS[0] & settings.keys()):
+        setting = settings[key]
+        unit, meaning = _accumulation_unit(key, settings, world, path)
+        total = whole(setting, path)
+        if total % unit:
+            raise FwplanError(f"{setting} does not divide by {meaning}", where=setting.place(path))
+        said.append((setting, total // unit))
+    if len({steps for _, steps in said}) > 1:
+        (first, a), (second, b), *_ = said
+        raise FwplanError(
+            f"{first} means {a} micro-batches per step and process, {second} means {b}", where=second.place(path)
+        )
+    return Setting(said[0][0].name, said[0][1], said[0][0].line, origin=said[0][0].origin) if said else None
+
+
+def _accumulation_unit(key: str, settings: Settings, world: int, path: str) -> tuple[int, str]:
+    if key == "grad_accum_steps":
+        return 1, "1"
+    if key == "gradient_accumulation_steps":
+        return world, f"the {world} processes that share it"
+    micro = whole(settings["micro_batch_size"], path)
+    sequence = settings.get("sequence_length")
+    if sequence is None or sequence.value is None:
+        sequence = settings["context_length"]
+    tokens = whole(sequence, path)
+    return micro * tokens * world, f"{micro} x {tokens} x {world} tokens per round of micro-batches"
+
+
+def device_type(setting: Setting, path: str) -> str:
+    """Return "cuda", "cpu" or "mps" for a device such as "cuda:0".
+
+    Raises:
+        FwplanError: it is none of them.
+    """
+    kind = str(setting.value).partition(":")[0]
+    if kind not in {"cuda", "cpu", "mps"}:
+        raise FwplanError(f"{setting} is no device", where=setting.place(path), hint="cpu, cuda, cuda:0, ... or mps")
+    return kind
+
+
+def assemble(settings: Settings, path: str) -> dict[str, Any]:
+    """Return the document for `parse_spec`; a device is in it only where somebody named one."""
+    document: dict[str, Any] = {"model": {}, "train": {}}
+    for key, setting in settings.items():
+        value = setting.value
+        if key in _MAY_BE_WHOLE_FLOAT and isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if key in MODEL_FIELDS:
+            document["model"][key] = value
+        elif key in TRAIN_FIELDS:
+            document["train"][key] = value
+    if "device" in settings and settings["device"].origin != "default":
+        document["device"] = {"type": device_type(settings["device"], path)}
+    return document
+
+
+def fields(settings: Mapping[str, Setting]) -> dict[str, Setting]:
+    """Return the settings by the dotted path of their spec field: "train.micro_batch_size"."""
+    sections = {"model": MODEL_FIELDS, "train": TRAIN_FIELDS}
+    return {
+        f"{section}.{key}": setting
+        for key, setting in settings.items()
+        for section, known in sections.items()
+        if key in known
+    }

@@ -1,0 +1,77 @@
+"""A function over tasks in a pool of processes: results in order, few in flight, one clear error."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context, parent_process
+from typing import TYPE_CHECKING, TypeVar
+
+from fwplan.errors import FwplanError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def cpus() -> int:
+    """Return the number of CPUs this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+    """Return function(task) for each task, in order; one worker runs in this process.
+
+    At most two results per worker wait, so that a slow writer or a slow first task cannot fill memory. Processes are
+    spawned everywhere, not forked: pyarrow has threads, and all systems then behave alike.
+
+    Raises:
+        FwplanError: from a worker, or because a worker failed or died.
+    """
+    if workers == 1:
+        yield from map(function, tasks)
+        return
+    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    try:
+        waiting: deque[Future[Result]] = deque()
+        for task in tasks:
+            waiting.append(executor.submit(function, task))
+            if len(waiting) == 2 * workers:
+                yield _result(waiting.popleft())
+        while waiting:
+            yield _result(waiting.popleft())
+    finally:
+        executor.shutdown(cancel_futures=True)
+
+
+def _result(future: Future[Result]) -> Result:
+    try:
+        return future.result()
+    except FwplanError:
+        raise
+    except BrokenProcessPool as error:
+        raise FwplanError(
+            "a worker process died, perhaps for lack of memory", hint="try again with workers=1, or with fewer workers"
+        ) from error
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise FwplanError(f"a worker process failed with {reason}", hint="try again with workers=1") from error
+
+
+def _start_worker() -> None:
+    """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

@@ -1,0 +1,172 @@
+"""A RunSpec becomes an Estimate: memory, verdict, FLOPs, time, energy, expected loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fwplan.budget import Use, Verdict, available_bytes, device_use, verdict
+from fwplan.calibration import calibrate, load_measurements
+from fwplan.estimators.line import Line
+from fwplan.estimators.memory import Memory, estimate_memory, unsupported
+from fwplan.estimators.parameters import ParameterCount, count_parameters
+from fwplan.estimators.phases import EVERY_PHASE, Phase
+from fwplan.estimators.quality import ExpectedLoss, expected_loss
+from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
+from fwplan.estimators.tokens import Tokens, count_run_tokens
+from fwplan.target import Target, hardware, target_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from fwplan.calibration import Calibration
+    from fwplan.estimators.overhead import Range
+    from fwplan.measurement import Measurement
+    from fwplan.spec import RunSpec
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """All that fwplan says about a run. Memory in bytes, time in seconds; None is unknown, never zero."""
+
+    spec: RunSpec
+    target: Target | None
+    parameters: ParameterCount
+    memory: Memory | None
+    undecidable: str | None  # why memory is None
+    use: Use | None
+    available_bytes: int | None
+    verdict: Verdict
+    flops: Flops
+    tokens: Tokens
+    step_seconds: Interval | None
+    time_status: str | None
+    total_seconds: Interval | None
+    energy_kwh: Interval | None
+    loss: ExpectedLoss | None
+    calibration: Calibration | None
+
+    @property
+    def lines(self) -> tuple[Line, ...]:
+        """Every line of the memory estimate; those of a phase add up to its total, a measured correction included."""
+        if self.memory is None or self.use is None:
+            return ()
+        correction = round(self.use.allocated.point) - self.memory.allocated_bytes
+        if self.calibration is None or correction == 0:
+            return self.memory.lines
+        return (*self.memory.lines, Line(
+            f"correction from {self.calibration.runs} measured runs", correction, None, None, EVERY_PHASE, "persistent",
+            "measured / predicted", "the measurement store", "calibrated",
+        ))  # fmt: skip
+
+    def at_peak(self) -> list[Line]:
+        """Return the lines alive at the peak, largest first; they add up to the allocated peak."""
+        if self.memory is None:
+            return []
+        alive = [line for line in self.lines if line.phases & self.memory.phase and line.bytes]
+        return sorted(alive, key=lambda line: -line.bytes)
+
+    @property
+    def memory_status(self) -> str:
+        """How far the peak is to be trusted: exact, prior or calibrated."""
+        if self.calibration is not None and self.calibration.allocated_ratio is not None:
+            return "calibrated"
+        return self.memory.status if self.memory else "unknown"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the estimate as `explain --json` prints it; bytes are integers."""
+        return {
+            "verdict": self.verdict,
+            "undecidable": self.undecidable,
+            "device": self.target.device.model_dump() if self.target else None,
+            "available_bytes": self.available_bytes,
+            "parameters": {"total": self.parameters.total, "non_position": self.parameters.non_position},
+            "peak": self._peak(),
+            "lines": [_line(line) for line in self.lines],
+            "flops": {
+                "per_token": self.flops.per_token, "per_step": self.flops.per_step, "total": self.flops.total
+            },
+            "tokens": {
+                "per_step": self.tokens.per_step, "total": self.tokens.total,
+                "per_epoch": self.tokens.per_epoch, "epochs": self.tokens.epochs,
+            },
+            "steps": self.spec.steps,
+            "time": {
+                "step_seconds": self.step_seconds, "total_seconds": self.total_seconds, "status": self.time_status
+            },
+            "energy_kwh": self.energy_kwh,
+            "expected_loss": [self.loss.low, self.loss.point, self.loss.high] if self.loss else None,
+            "calibration_runs": self.calibration.runs if self.calibration else 0,
+        }  # fmt: skip
+
+    def _peak(self) -> dict[str, Any] | None:
+        if self.memory is None or self.use is None:
+            return None
+        return {
+            "allocated_bytes": round(self.use.allocated.point),
+            "allocated_interval": _ends(self.use.allocated),
+            "reserved_bytes": _ends(self.use.reserved) if self.use.reserved else None,
+            "device_used_bytes": _ends(self.use.device_used),
+            "phase": self.memory.phase.label,
+            "status": self.memory_status,
+        }
+
+
+def _ends(interval: Range) -> list[int]:
+    return [round(interval.low), round(interval.high)]
+
+
+def _line(line: Line) -> dict[str, Any]:
+    phases = [phase.label for phase in Phase if phase & line.phases]
+    return line._asdict() | {"phases": phases}
+
+
+def estimate(
+    spec: RunSpec, target: Target | None = None, *, measurements: Sequence[Measurement] | None = None
+) -> Estimate:
+    """Return the Estimate of a run.
+
+    Args:
+        spec: the run.
+        target: the device it is meant for; None takes the spec's own device, if it names one.
+        measurements: past runs to learn from; None reads the store.
+
+    Raises:
+        FwplanError: the measurement store exists but cannot be read.
+    """
+    if target is None and spec.device is not None:
+        target = target_of(spec.device)
+    if target is not None:
+        spec = spec.model_copy(update={"device": target.device})
+    past = load_measurements() if measurements is None else measurements
+    calibration = calibrate(spec, target.label, past) if target else None
+    reason = unsupported(spec)
+    memory = None if reason else estimate_memory(spec)
+    use = device_use(memory, target.device.type if target else "cuda", calibration) if memory else None
+    available = available_bytes(target.device) if target else None
+    parameters, tokens = count_parameters(spec.model), count_run_tokens(spec)
+    speed = hardware(spec, target) if target else None
+    measured = calibration.step_seconds(spec, speed) if calibration else None
+    seconds = measured or (step_seconds(spec, speed) if speed else None)
+    run = spec.steps * (1 + evaluation_share(spec)) if spec.steps else None
+    total = (seconds[0] * run, seconds[1] * run) if seconds and run else None
+    return Estimate(
+        spec=spec,
+        target=target,
+        parameters=parameters,
+        memory=memory,
+        undecidable=reason,
+        use=use,
+        available_bytes=available,
+        verdict="undecidable" if use is None else verdict(use, available),
+        flops=model_flops(spec),
+        tokens=tokens,
+        step_seconds=seconds,
+        time_status=None if seconds is None else "calibrated" if measured else "prior",
+        total_seconds=total,
+        energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
+        loss=expected_loss(parameters.total, tokens.total, tokens.per_epoch) if tokens.total else None,
+        calibration=calibration,
+    )

@@ -1,0 +1,52 @@
+"""Files written whole or not at all: a temporary file in the same folder, flushed to disk, then a rename."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from typing import IO, TYPE_CHECKING, Any
+
+from fwplan.errors import FwplanError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def replace_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
+    """Let write fill a temporary file beside path, flush it to disk, then rename it over path."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)  # noqa: PTH105 - the tests make this one call fail
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make a rename itself durable; systems without directory handles (Windows) do so on their own."""
+    with contextlib.suppress(OSError):
+        handle = os.open(directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def write_json(path: Path, document: dict[str, Any], hint: str | None = None) -> None:
+    """Write a JSON document so that a reader sees the old one or the new one, never half of it.
+
+    Raises:
+        FwplanError: the folder is missing, cannot be written, or is full.
+    """
+    text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    try:
+        replace_atomically(path, lambda file: file.write(text.encode()))
+    except OSError as error:
+        raise FwplanError(f"cannot write {path.name}: {error.strerror}", where=str(path), hint=hint) from error

@@ -1,0 +1,130 @@
+"""What would change the memory of a run: each change is a full re-estimate, helpful or not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fwplan.estimate import Estimate, estimate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fwplan.measurement import Measurement
+    from fwplan.spec import RunSpec
+
+# A change that frees less of the peak than this does not help.
+LEAST_GAIN = 0.03
+
+
+@dataclass(frozen=True)
+class Fix:
+    """One change to a run, and what it does to the peak."""
+
+    change: str
+    estimate: Estimate
+    same_maths: bool  # the same losses, but for rounding
+    helps: bool  # frees memory worth having
+    why: str
+
+    @property
+    def fits(self) -> bool:
+        """Whether the changed run fits with margin."""
+        return self.estimate.verdict == "fits"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the fix as `explain --json` prints it."""
+        use = self.estimate.use
+        return {
+            "change": self.change,
+            "allocated_bytes": round(use.allocated.point) if use else None,
+            "reserved_bytes": [round(use.reserved.low), round(use.reserved.high)] if use and use.reserved else None,
+            "verdict": self.estimate.verdict,
+            "same_maths": self.same_maths,
+            "helps": self.helps,
+            "why": self.why,
+        }
+
+
+def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
+    """Return the changes worth knowing for a run: those that help first, least disturbing first; then what does not."""
+    if before.memory is None:
+        return []
+    found = [_tried(before, change, spec, why, measurements) for change, spec, why in _changes(before)]
+    return sorted(found, key=lambda fix: (not fix.helps, not fix.same_maths))
+
+
+def _tried(before: Estimate, change: str, spec: RunSpec, why: str, measurements: Sequence[Measurement]) -> Fix:
+    after = estimate(spec, before.target, measurements=measurements)
+    gain = 1 - after.use.allocated.point / before.use.allocated.point if after.use and before.use else 0.0
+    return Fix(change, after, same_maths=not change.startswith("dtype"), helps=gain >= LEAST_GAIN, why=why)
+
+
+def _changes(before: Estimate) -> Iterator[tuple[str, RunSpec, str]]:
+    """Yield (what changes, the changed spec, why it does or does not help)."""
+    spec, train = before.spec, before.spec.train
+    if train.loss == "full":
+        yield "chunked loss", _with(spec, **_CHUNKED), "one chunk of logits at a time in place of all of them"
+    if not train.compile:
+        yield (
+            "compile=True, loss returned alone",
+            _with(spec, compile=True, returns_logits=False, keeps_logits=False),
+            "log-softmax and its backward fuse: about 4 bytes a logit in place of 12 to 14",
+        )
+    elif train.returns_logits:
+        yield (
+            "return the loss without the logits",
+            _with(spec, returns_logits=False, keeps_logits=False),
+            "no zero tangent and no held copy of the logits",
+        )
+    yield from _smaller_micro_batch(spec)
+    if train.checkpointing == "none":
+        yield "activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before)
+    if train.optimizer_impl != "fused":
+        yield "fused AdamW", _with(spec, optimizer_impl="fused"), "the step itself allocates nothing"
+    yield from _popular_but_useless(spec)
+
+
+_CHUNKED = {"loss": "chunked", "returns_logits": False, "keeps_logits": False}
+
+
+def _smaller_micro_batch(spec: RunSpec) -> Iterator[tuple[str, RunSpec, str]]:
+    train = spec.train
+    for divisor in (2, 4):
+        if train.micro_batch_size % divisor == 0:
+            micro, accumulation = train.micro_batch_size // divisor, train.grad_accum_steps * divisor
+            yield (
+                f"micro-batch {micro}, accumulation {accumulation}",
+                _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation),
+                "activations and logits shrink with the micro-batch; the step sees the same tokens",
+            )
+
+
+def _blocks_share(before: Estimate) -> str:
+    saved = ("LayerNorm", "q, k, v", "attention", "MLP hidden")
+    lines = before.at_peak()
+    share = sum(line.bytes for line in lines if line.name.startswith(saved)) / sum(line.bytes for line in lines)
+    return f"the blocks' activations are {share:.0%} of the peak; recomputing them costs a third of their forward"
+
+
+def _popular_but_useless(spec: RunSpec) -> Iterator[tuple[str, RunSpec, str]]:
+    """Yield advice that people are given and that frees nothing."""
+    train = spec.train
+    if train.grad_accum_steps > 2:
+        fewer = max(2, train.grad_accum_steps * 3 // 4)
+        yield (
+            f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer),
+            "accumulation does not change the peak beyond its first micro-step",
+        )  # fmt: skip
+    if train.compile:
+        yield (
+            "compile=False",
+            _with(spec, compile=False),
+            "eager keeps 12 to 14 bytes a logit where compiled keeps 4 to 6",
+        )
+    if train.dtype == "bfloat16":
+        yield "dtype float16", _with(spec, dtype="float16"), "fp16 and bf16 take the same bytes"
+
+
+def _with(spec: RunSpec, **train: object) -> RunSpec:
+    return spec.model_copy(update={"train": spec.train.model_copy(update=train)})

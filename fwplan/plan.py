@@ -1,0 +1,88 @@
+"""plan.json: a spec that was chosen, why, and what was predicted for it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field, ValidationError
+
+from fwplan.configs.json_files import parse_json
+from fwplan.errors import FwplanError
+from fwplan.files import write_json
+from fwplan.spec import Bytes, RunSpec, Spec, check_version, spec_error
+
+
+class Prediction(Spec):
+    """What the estimate said when the plan was made; intervals are (low, high)."""
+
+    allocated_bytes: Bytes
+    allocated_interval: tuple[Bytes, Bytes]
+    reserved_bytes: tuple[Bytes, Bytes] | None
+    device_used_bytes: tuple[Bytes, Bytes]
+    step_seconds: tuple[float, float] | None
+    expected_loss: tuple[float, float] | None
+
+
+class Plan(RunSpec):
+    """A RunSpec with its reasons. Everything that spec.json holds, under the same names."""
+
+    fwplan_version: str
+    objective: str
+    predicted: Prediction
+    reasons: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def spec(self) -> RunSpec:
+        """The plan without its reasons."""
+        return RunSpec.model_construct(**{name: getattr(self, name) for name in RunSpec.model_fields})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Plan:
+        """Return the plan in a plan.json.
+
+        Raises:
+            FwplanError: missing, not JSON, not a plan, or made by a newer version.
+        """
+        document = _read(Path(path))
+        check_version(document, str(path))
+        if isinstance(document, dict) and "model" in document and "predicted" not in document:
+            raise FwplanError(
+                "this is a spec, not a plan: it holds no prediction to check a run against",
+                where=str(path),
+                hint=f"fwplan explain {path} -o plan.json",
+            )
+        try:
+            return cls.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
+        except ValidationError as error:
+            raise spec_error(error, str(path)) from None
+
+    def save(self, path: str | Path) -> Path:
+        """Write the plan as JSON (temporary file, then rename) and return its path."""
+        write_json(Path(path), self.model_dump(mode="json"), hint="choose another place with -o")
+        return Path(path)
+
+
+def plan_id(spec: RunSpec) -> str:
+    """Return twelve hex digits that name what is trained on what: the model, the recipe and the data."""
+    content = spec.model_dump(mode="json", include={"model", "train", "data"})
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_directory(plan_path: Path, spec: RunSpec) -> Path:
+    """Return where a plan's run keeps its files: runs/<plan id> beside the plan."""
+    return plan_path.resolve().parent / "runs" / plan_id(spec)
+
+
+def _read(path: Path) -> Any:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise FwplanError(
+            f"no such file: {path}", hint="make one with: fwplan suggest --vram 12 --tokens 10e9"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise FwplanError(f"cannot read {path}: {error}") from error
+    return parse_json(text, str(path))

@@ -1,0 +1,396 @@
+"""Estimates, suggestions and measurements as text for a terminal of 80 columns. The only module here that knows rich.
+
+Each function returns lines in rich's markup; `show` prints them, without colour where NO_COLOR or a pipe says so.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from fwplan.recipe import REASONS
+from fwplan.units import GIB, duration, duration_range, flops, gib, si
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from fwplan.commands import RunReport
+    from fwplan.configs import LoadedConfig
+    from fwplan.errors import FwplanError
+    from fwplan.estimate import Estimate
+    from fwplan.estimators.line import Line
+    from fwplan.estimators.overhead import Range
+    from fwplan.estimators.phases import Phase
+    from fwplan.fixes import Fix
+    from fwplan.measurement import Measurement
+    from fwplan.planner import Candidate, Suggestion
+    from fwplan.train.loop import TrainResult
+
+WIDTH = 80
+_BAR = 16
+_SHOWN_LINES = 9
+_SPARKS = "▁▂▃▄▅▆▇█"
+
+
+def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Print lines of markup; never wrapped or re-coloured by rich."""
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True, emoji=False, width=WIDTH, legacy_windows=False)
+    for line in lines:
+        console.print(line)
+
+
+def error_lines(error: FwplanError) -> Iterator[str]:
+    """Yield an error as what is wrong, where, and what to do next."""
+    yield f"[bold red]error:[/] {escape(error.message)}"
+    if error.where:
+        yield f"  [blue]-->[/] {escape(error.where)}"
+    if error.hint:
+        yield f"[bold]hint:[/] {escape(error.hint)}"
+
+
+# ---------------------------------------------------------------- explain
+
+
+def explain_lines(
+    estimate: Estimate, loaded: LoadedConfig, fixes: Sequence[Fix], fitting: Sequence[int]
+) -> Iterator[str]:
+    """Yield everything `explain` says: the verdict, the peak, the bill, and what would change it."""
+    yield from _verdict_lines(estimate, loaded, fitting)
+    yield ""
+    yield from _memory_lines(estimate)
+    yield ""
+    yield from _bill_lines(estimate)
+    if fixes:
+        yield ""
+        yield from _fix_lines(fixes, loaded)
+    yield from _note_lines(estimate, loaded)
+
+
+def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[int]) -> Iterator[str]:
+    train, model = estimate.spec.train, estimate.spec.model
+    parameters = estimate.parameters
+    count = f"{parameters.total:,}; {parameters.non_position:,} without positions"
+    yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
+    yield (
+        f"{model.n_layer} layers, {model.n_head} heads, width {model.n_embd}, vocabulary {model.vocab_size}; "
+        f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length},"
+    )
+    yield (
+        f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
+        f"{train.loss} loss, checkpointing {train.checkpointing}"
+    )
+    yield ""
+    if estimate.verdict == "undecidable":
+        yield f"[bold yellow]undecidable:[/] {escape(estimate.undecidable or '')}"
+    elif estimate.verdict == "no_device":
+        yield "[bold]No device named.[/] " + _fitting_text(fitting)
+    else:
+        yield from _fit_lines(estimate, loaded)
+
+
+def _fitting_text(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return "It fits no common card: 80 GB is too small."
+    return f"It fits, with margin, cards of {', '.join(str(size) for size in sizes)} GB."
+
+
+def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    assert estimate.use is not None  # noqa: S101  # a verdict on fit has a use behind it
+    label = escape(estimate.target.label) if estimate.target else ""
+    used, available = estimate.use.device_used, estimate.available_bytes or 0
+    need = f"needs {_range(used)} GiB, {available / GIB:.2f} GiB available"
+    if estimate.verdict == "fits":
+        yield f"[bold green]fits[/] on {label}: {need}"
+        return
+    if estimate.verdict == "fits_at_point":
+        yield f"[bold yellow]may fit[/] on {label}, without margin: {need}"
+        yield "       the middle of the estimate fits, its upper end does not: a run decides"
+    else:
+        short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
+        yield f"[bold red]error:[/] will not fit on {label}"
+        yield f"       {need}: short by {short}"
+    yield from _blame_lines(estimate, loaded)
+
+
+def _blame_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    """Quote the line of the config that sets the micro-batch, where the logits are the largest thing at the peak."""
+    line = loaded.lines.get("train.micro_batch_size")
+    spec = estimate.spec
+    if line is None or not any(
+        item.shape and item.shape[-1] == spec.model.vocab_size for item in estimate.at_peak()[:1]
+    ):
+        return
+    text, gutter = loaded.line_text(line).rstrip(), " " * len(str(line))
+    carets = "^" * max(1, len(text.split("#")[0].rstrip()))
+    logits = spec.tokens_per_micro_batch * spec.model.vocab_size * 4
+    shape = f"({spec.train.micro_batch_size}, {spec.sequence_length}, {spec.model.vocab_size})"
+    yield f"  [blue]-->[/] {escape(str(loaded.path))}:{line}"
+    yield f" {gutter} [blue]|[/]"
+    yield f" {line} [blue]|[/] {escape(text)}"
+    yield f" {gutter} [blue]|[/] [red]{carets}[/] one logits tensor is {shape}: {gib(logits)} in fp32"
+
+
+def _memory_lines(estimate: Estimate) -> Iterator[str]:
+    memory, use = estimate.memory, estimate.use
+    if memory is None or use is None:
+        return
+    yield f"[bold]Peak: {memory.phase.label}[/]"
+    for line, share in _top(estimate.at_peak()):
+        bar = "█" * round(share * _BAR) or "▏"
+        formula = line.formula if len(line.formula) <= 20 else ""
+        yield f"  {line.name[:34]:34} {gib(line.bytes):>10}  {bar:{_BAR}} {share:4.0%} {escape(formula)}".rstrip()
+    rows = [("allocated", gib(use.allocated.point), f"{_range(use.allocated)} GiB", estimate.memory_status)]
+    if use.reserved:
+        rows.append(("reserved", _range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
+    what = "with the CUDA context" if use.reserved else "resident, with Python and torch"
+    rows.append(("device used", _range(use.device_used), f"GiB, {what}", _learned(estimate)))
+    for name, size, meaning, status in rows:
+        yield f"  {name:34} {size:>10}  {meaning} [dim]{status}[/]"
+    if estimate.available_bytes is not None and estimate.target:
+        device = estimate.target.device
+        taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
+        yield f"  {'available':34} {gib(estimate.available_bytes):>10}  {gib(device.total_bytes or 0)}{taken}"
+    yield from _phase_lines(memory.totals)
+
+
+def _top(lines: Sequence[Line]) -> Iterator[tuple[Line, float]]:
+    """Yield the largest lines with their share; what is left is merged into one, so that the column adds up."""
+    total = sum(line.bytes for line in lines)
+    shown, rest = lines[:_SHOWN_LINES], lines[_SHOWN_LINES:]
+    for line in shown:
+        yield line, line.bytes / total
+    if rest:
+        merged = rest[0]._replace(name=f"{len(rest)} smaller ones", bytes=sum(line.bytes for line in rest), formula="")
+        yield merged, merged.bytes / total
+
+
+def _phase_lines(totals: dict[Phase, int]) -> Iterator[str]:
+    """Yield the step's phases as a row of blocks, with their names."""
+    largest = max(totals.values())
+    sparks = "".join(_SPARKS[min(7, int(8 * total / largest))] for total in totals.values())
+    yield f"  {sparks} over a step, in GiB:"
+    cells = [f"{phase.label} {total / GIB:.2f}" for phase, total in totals.items() if total > 0.5 * largest]
+    line = " "
+    for cell in cells:
+        if len(line) + len(cell) + 2 > WIDTH:
+            yield f"[dim]{line}[/]"
+            line = " "
+        line += f" {cell}," if cell is not cells[-1] else f" {cell}"
+    yield f"[dim]{line}[/]"
+
+
+def _bill_lines(estimate: Estimate) -> Iterator[str]:
+    tokens, work = estimate.tokens, estimate.flops
+    total = f", {si(tokens.total)} in {estimate.spec.steps:,} steps" if tokens.total and estimate.spec.steps else ""
+    yield f"  tokens      {tokens.per_step:,} a step{total}"
+    if tokens.epochs is not None:
+        yield f"  epochs      {tokens.epochs:.2f} of {si(tokens.per_epoch or 0)} unique tokens"
+    run = f", {flops(work.total)} in all" if work.total else ""
+    yield f"  FLOPs       {flops(work.per_token)} a token, {flops(work.per_step)} a step{run}"
+    if estimate.step_seconds is None:
+        yield "  time        unknown: no device, or its speed is unknown"
+    else:
+        run = f", {duration_range(*estimate.total_seconds)} in all" if estimate.total_seconds else ""
+        yield f"  time        {duration_range(*estimate.step_seconds)} a step{run} [dim]{estimate.time_status}[/]"
+    if estimate.energy_kwh:
+        low, high = estimate.energy_kwh
+        yield f"  energy      {low:.3g}-{high:.3g} kWh at the card's full board power"
+    yield f"  loss        {loss_text(estimate)}"
+
+
+def loss_text(estimate: Estimate) -> str:
+    """Return the expected loss with its interval, or why there is none."""
+    if estimate.tokens.total is None:
+        return "unknown: no horizon (max_steps or max_tokens)"
+    if estimate.loss is None:
+        return "unknown: too few parameters or tokens for the scaling laws"
+    return f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f} nats on FineWeb-like text, by scaling law"
+
+
+def _fix_lines(fixes: Sequence[Fix], loaded: LoadedConfig) -> Iterator[str]:
+    yield f"[bold]What would change it[/]{'device used, GiB':>45}  same maths?"
+    for number, fix in enumerate(fixes, 1):
+        used = fix.estimate.use.device_used if fix.estimate.use else None
+        mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]" if fix.helps else "[red]✗[/]"
+        index = f"{number}" if fix.helps else " "
+        size, same = _range(used) if used else "", "yes" if fix.same_maths else "no"
+        yield f"  {mark} {index} {escape(fix.change):44} {size:>13}   {same}"
+        if not fix.helps:
+            yield f"      [dim]{escape(fix.why)}[/]"
+    helping = [fix for fix in fixes if fix.helps]
+    if helping:
+        first = next((n for n, fix in enumerate(fixes, 1) if fix.fits), 1)
+        yield ""
+        yield f"  fwplan explain {escape(str(loaded.path))} --fix {first} -o plan.json"
+
+
+def _note_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    if loaded.ignored:
+        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
+    if loaded.eval_only:
+        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+    if estimate.calibration:
+        notes.append(f"uses what {estimate.calibration.runs} measured runs on this device showed")
+    if notes:
+        yield ""
+    for note in notes:
+        yield f"[dim]note: {escape(note)}[/]"
+
+
+# ---------------------------------------------------------------- suggest
+
+
+def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
+    """Yield everything `suggest` says: the request, the pick among its rivals, and why."""
+    request, pick = suggestion.request, suggestion.pick
+    goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
+    yield f"{goal} within {request.hours:g} h on {escape(request.target.label)}, context {request.context_length}"
+    yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes searched[/]"
+    yield ""
+    yield "[bold]   params  layers heads width  micro accum loss    ckpt   GiB used   time[/]"
+    for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
+        yield _candidate_line(mark, candidate, pick)
+    yield ""
+    yield from _pick_lines(suggestion)
+    yield ""
+    yield from _memory_lines(pick.estimate)
+    for note in request.target.notes:
+        yield f"[dim]note: {escape(note)}[/]"
+    if pick.estimate.calibration:
+        yield f"[dim]note: uses what {pick.estimate.calibration.runs} measured runs on this device showed[/]"
+    yield ""
+    yield f"  fwplan explain {escape(plan_path)}     why these figures"
+    yield f"  fwplan run {escape(plan_path)}         train it"
+
+
+def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
+    model, train, estimate = candidate.spec.model, candidate.spec.train, candidate.estimate
+    time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
+    used = _range(estimate.use.device_used) if estimate.use else ""
+    row = (
+        f"{mark} {si(estimate.parameters.total):>7}  {model.n_layer:>5} {model.n_head:>5} {model.n_embd:>5}"
+        f"  {train.micro_batch_size:>5} {train.grad_accum_steps:>5} {train.loss:7} {train.checkpointing:5}"
+        f" {used:>10}   {time}"
+    )
+    return f"[bold]{row}[/]" if candidate is pick else row
+
+
+def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
+    pick = suggestion.pick
+    train, tokens = pick.spec.train, pick.tokens
+    ratio = tokens / pick.estimate.parameters.total
+    yield (
+        f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens, {si(tokens)} in all: "
+        f"{ratio:.3g} a parameter (compute-optimal: about 20)"
+    )
+    if pick.estimate.tokens.epochs:
+        yield f"   {pick.estimate.tokens.epochs:.2f} epochs of {si(pick.estimate.tokens.per_epoch or 0)} unique tokens"
+    yield f"   expected loss {loss_text(pick.estimate)}"
+    yield f"   learning rate {train.learning_rate:g}: {REASONS['learning_rate']}"
+    yield f"Why not bigger? {suggestion.why_not_bigger}"
+
+
+# ---------------------------------------------------------------- numbers
+
+
+def _range(interval: Range) -> str:
+    low, high = interval.low / GIB, interval.high / GIB
+    return f"{low:.2f}-{high:.2f}" if high < 9.95 else f"{low:.1f}-{high:.1f}"
+
+
+def _learned(estimate: Estimate) -> str:
+    known = estimate.calibration is not None and estimate.calibration.reserved_ratio is not None
+    return "calibrated" if known else "prior"
+
+
+# ---------------------------------------------------------------- run
+
+
+@contextmanager
+def byte_progress(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function of (bytes done, bytes in all) that draws a bar on stderr, where that is a terminal."""
+    console = Console(stderr=True, highlight=False)
+    with Progress(
+        TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
+        disable=not console.is_terminal,
+    ) as bar:  # fmt: skip
+        task = bar.add_task(label, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def run_lines(report: RunReport) -> Iterator[str]:
+    """Yield what a run was predicted to take beside what it took, what was learned, and the next command."""
+    result, measured = report.result, report.measurement
+    if result is not None:
+        yield from _loss_lines(result)
+    if measured is None:
+        yield "too few steps to measure: memory and speed need at least 4"
+        return
+    yield ""
+    yield f"[bold]{'':14}{'predicted':>22}{'measured':>16}[/]"
+    yield from _compared(report, measured)
+    yield from _learned_lines(report)
+    yield ""
+    if result is None:
+        yield f"  fwplan run {escape(str(report.plan_path))}"
+    else:
+        yield f"  fwplan explain {escape(str(report.plan_path))}     the next estimate, with what was learned"
+
+
+def _loss_lines(result: TrainResult) -> Iterator[str]:
+    def fall(first: float | None, last: float | None) -> str:
+        return f"{first:.3f} -> {last:.3f}" if first is not None and last is not None else "not measured"
+
+    yield f"[bold]{result.steps_done:,} steps done[/] in {escape(str(result.run_dir))}"
+    yield f"  training loss    {fall(result.first_loss, result.last_loss)}"
+    yield f"  validation loss  {fall(result.first_val_loss, result.last_val_loss)}"
+
+
+def _compared(report: RunReport, measured: Measurement) -> Iterator[str]:
+    use, seconds = report.before.use, report.before.step_seconds
+    if use is not None:
+        error = use.allocated.point / measured.peak_allocated_bytes - 1
+        inside = use.allocated.low <= measured.peak_allocated_bytes <= use.allocated.high
+        yield (
+            f"  {'live tensors':12}{f'{gib(use.allocated.low)} - {gib(use.allocated.high)}':>22}"
+            f"{gib(measured.peak_allocated_bytes):>16}  {_mark(inside)} point {error:+.2%}"
+        )
+    if use is not None and use.reserved and measured.peak_reserved_bytes:
+        inside = use.reserved.low <= measured.peak_reserved_bytes <= use.reserved.high
+        predicted, took = f"{_range(use.reserved)} GiB", gib(measured.peak_reserved_bytes)
+        yield f"  {'reserved':12}{predicted:>22}{took:>16}  {_mark(inside)}"
+    if use is not None and measured.rss_bytes:
+        inside = use.device_used.low <= measured.rss_bytes <= use.device_used.high
+        predicted, took = f"{_range(use.device_used)} GiB", gib(measured.rss_bytes)
+        yield f"  {'resident':12}{predicted:>22}{took:>16}  {_mark(inside)}"
+    took = duration(measured.step_seconds)
+    if seconds is None:
+        yield f"  {'step time':12}{'unknown':>22}{took:>16}"
+    else:
+        inside = seconds[0] <= measured.step_seconds <= seconds[1]
+        speed = f"{measured.tokens_per_second:,.0f} tokens/s"
+        yield f"  {'step time':12}{duration_range(*seconds):>22}{took:>16}  {_mark(inside)} {speed}"
+
+
+def _mark(inside: bool) -> str:
+    return "[green]✓[/]" if inside else "[red]✗ outside[/]"
+
+
+def _learned_lines(report: RunReport) -> Iterator[str]:
+    after, store = report.after, report.store
+    if after is None or after.use is None or after.target is None or after.step_seconds is None:
+        return
+    was = duration_range(*report.before.step_seconds) if report.before.step_seconds else "unknown"
+    now = duration_range(*after.step_seconds)
+    yield f"  learned: for {escape(after.target.label)} a step like this takes {now} (was {was}),"
+    calibration = after.calibration
+    if calibration is not None and calibration.allocated_ratio is not None:
+        yield (
+            f"  and memory in this mode is {calibration.allocated_ratio:.4f} of the formula "
+            f"±{calibration.allocated_error:.0%}; saved in {escape(str(store))}"
+        )

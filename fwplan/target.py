@@ -1,0 +1,116 @@
+"""The device that a run is meant for: named, sized by its memory alone, detected, or taken from the spec."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from fwplan.devices import detect, detect_cpu, find_gpu, gpus_with, usable_total
+from fwplan.errors import FwplanError
+from fwplan.estimators.overhead import DESKTOP_BYTES
+from fwplan.estimators.speed import Hardware, cpu_hardware, gpu_hardware
+from fwplan.spec import DeviceSpec
+from fwplan.units import GIB, gib
+
+if TYPE_CHECKING:
+    from fwplan.devices import Device
+    from fwplan.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Target:
+    """A device as the estimate needs it.
+
+    Attributes:
+        device: what goes into the spec; total_bytes and in_use_bytes are set where anything is known of them.
+        cards: the rows of the table that it may be: one for a named card, several where only its memory is known.
+        matmul_flops: a CPU's measured fp32 matrix rate in FLOP/s.
+        notes: what was assumed, each fit to print.
+        nominal_gib: the memory that an unnamed card is sold with.
+    """
+
+    device: DeviceSpec
+    cards: tuple[Device, ...] = ()
+    matmul_flops: float | None = None
+    notes: tuple[str, ...] = ()
+    nominal_gib: float | None = None
+
+    @property
+    def label(self) -> str:
+        """How the device is called in print."""
+        if self.device.name:
+            return self.device.name
+        if self.nominal_gib is not None:
+            return f"a {self.nominal_gib:g} GB card"
+        return f"a card of {gib(self.device.total_bytes)}" if self.device.total_bytes else "an unnamed card"
+
+
+def named_gpu(name: str) -> Target:
+    """Return the Target for a card of the table, with a desktop assumed on a GeForce."""
+    card = find_gpu(name)
+    notes = () if card.total_status == "measured" else (f"{card.name}: total memory assumed from cards of its class",)
+    return _with_desktop(card.spec(), (card,), notes)
+
+
+def nominal_gpu(nominal_bytes: int) -> Target:
+    """Return the Target for a card of which only the nominal memory is known; the least that torch may see of it."""
+    nominal = nominal_bytes / GIB
+    cards = tuple(gpus_with(nominal))
+    total = usable_total(nominal)[0]
+    note = f"cards sold with {nominal:g} GB show torch as little as {gib(total)}"
+    return replace(_with_desktop(DeviceSpec(type="cuda", total_bytes=total), cards, (note,)), nominal_gib=nominal)
+
+
+def _with_desktop(device: DeviceSpec, cards: tuple[Device, ...], notes: tuple[str, ...]) -> Target:
+    desktop = DESKTOP_BYTES if any(card.consumer for card in cards) else 0
+    if desktop:
+        notes = (*notes, f"{gib(desktop)} of it assumed taken by a desktop")
+    return Target(device.model_copy(update={"in_use_bytes": desktop}), cards, notes=notes)
+
+
+def this_cpu() -> Target:
+    """Return the Target for this machine's processor and memory; times one short matrix product."""
+    cpu = detect_cpu()
+    return Target(cpu.spec(), matmul_flops=cpu.sgemm_flops)
+
+
+def detected() -> Target | None:
+    """Return the Target for this machine's GPU, or None."""
+    found = detect()
+    if found is None:
+        return None
+    return Target(found.spec(), (found.known,) if found.known else ())
+
+
+def target_of(device: DeviceSpec) -> Target:
+    """Return the Target that a spec's own device describes; its figures win over the table's."""
+    if device.type == "cpu":
+        here = this_cpu()
+        return Target(device, matmul_flops=here.matmul_flops if here.device.name == device.name else None)
+    if device.name is None:
+        nominal = round(device.total_bytes / GIB + 0.25) if device.total_bytes else 0
+        return Target(device, tuple(gpus_with(nominal)))
+    try:
+        known = named_gpu(device.name)
+    except FwplanError as error:
+        return Target(device, notes=(f"{error.message}: its speed is unknown",))
+    fill = {name: getattr(known.device, name) for name in ("total_bytes", "in_use_bytes")}
+    given = {name: value for name in fill if (value := getattr(device, name)) is not None}
+    return Target(device.model_copy(update=fill | given), known.cards, notes=known.notes if not given else ())
+
+
+def hardware(spec: RunSpec, target: Target) -> Hardware | None:
+    """Return how fast the target should run specs of this mode, by its table row or its matrix rate; None: unknown."""
+    if target.device.type == "cpu":
+        return cpu_hardware(spec, target.matmul_flops) if target.matmul_flops else None
+    rates = [card.dense_tflops for card in target.cards if card.dense_tflops]
+    if not rates:
+        return None
+    capability = target.cards[0].compute_capability if len(target.cards) == 1 else None
+    return gpu_hardware(
+        spec,
+        (min(rates), max(rates)),
+        consumer=all(card.consumer for card in target.cards),
+        compute_capability=float(capability) if capability else None,
+        watts=target.cards[0].tdp_watts if len(target.cards) == 1 else None,
+    )

@@ -1,0 +1,105 @@
+"""Batches are a function of their place in the run, cover the data, and are next-token pairs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fwplan.errors import FwplanError
+from fwplan.train.batches import Batches, windows
+
+CPU = torch.device("cpu")
+
+
+def _batches(spec, shards, **kwargs):
+    return Batches(spec, shards.memmap, CPU, **kwargs)
+
+
+def _stack(pairs):
+    return torch.stack([torch.stack(pair) for pair in pairs])
+
+
+def test_a_step_is_pairs_one_token_apart(make_spec, shards):
+    pairs = list(_batches(make_spec(), shards).step(0))
+    text = shards.memmap("train").tolist()
+    assert len(pairs) == 2
+    for idx, targets in pairs:
+        assert idx.shape == targets.shape == (3, 12)
+        assert idx.dtype == targets.dtype == torch.int64
+        assert idx.is_contiguous()
+        assert targets.is_contiguous()
+        assert torch.equal(idx[:, 1:], targets[:, :-1])
+        for row, last in zip(idx.tolist(), targets[:, -1].tolist(), strict=True):
+            assert any(text[i : i + 13] == [*row, last] for i in range(len(text) - 12))
+
+
+def test_the_same_step_is_the_same_batch_whatever_was_read_before(make_spec, shards):
+    one, other = _batches(make_spec(), shards), _batches(make_spec(), shards)
+    for step in range(5):
+        list(one.step(step))
+    list(one.validation())
+    assert torch.equal(_stack(one.step(7)), _stack(other.step(7)))
+
+
+@pytest.mark.parametrize("change", ["step", "micro_step", "rank", "seed", "split"])
+def test_every_coordinate_changes_the_draw(change):
+    tokens = np.arange(10_000)
+
+    def draw(step=3, micro_step=1, rank=0, seed=5, split="train"):
+        return windows(tokens, split=split, seed=seed, position=(step, micro_step, rank), count=8, length=4)
+
+    other = {"split": "val"} if change == "split" else {change: 2**40}
+    assert np.array_equal(draw(), draw())
+    assert not np.isin(draw(**other)[:, 0], draw()[:, 0]).all()
+
+
+def test_neighbouring_positions_share_no_draw():
+    # a counter-based generator that counts in the wrong word would hand one step's numbers to the next
+    text = np.arange(1_000_000)
+    draws = [
+        windows(text, split="train", seed=1, position=(step, micro, 0), count=64, length=1)[:, 0]
+        for step in range(4)
+        for micro in range(4)
+    ]
+    drawn = np.concatenate(draws)
+    assert len(np.unique(drawn)) > 0.99 * len(drawn)
+
+
+def test_first_and_last_window_are_both_drawn():
+    tokens = np.arange(10)
+    drawn = windows(tokens, split="train", seed=1, position=(0, 0, 0), count=300, length=6)
+    assert set(drawn[:, 0]) == {0, 1, 2, 3}
+    assert drawn[:, -1].max() == 9
+    assert len(windows(tokens, split="train", seed=1, position=(0, 0, 0), count=2, length=9)) == 2
+
+
+def test_validation_is_fixed_and_has_its_own_batch_size(make_spec, shards):
+    batches = _batches(make_spec(eval_micro_batch_size=5, eval_batches=3), shards)
+    first, second = _stack(batches.validation()), _stack(batches.validation())
+    assert first.shape == (3, 2, 5, 12)
+    assert torch.equal(first, second)
+    assert len(list(batches.validation(1))) == 1
+
+
+def test_ranks_read_different_windows(make_spec, shards):
+    zero, one = _batches(make_spec(), shards), _batches(make_spec(), shards, rank=1)
+    assert not torch.equal(_stack(zero.step(0)), _stack(one.step(0)))
+
+
+def test_a_token_without_a_row_in_the_embedding_is_refused(make_spec, shards):
+    spec = make_spec({"vocab_size": 20})
+    with pytest.raises(FwplanError, match=r"token id \d\d, but model.vocab_size is 20") as caught:
+        list(_batches(spec, shards).step(0))
+    assert "vocab_size of at least" in str(caught.value)
+
+
+def test_the_split_is_opened_for_each_batch(make_spec, shards):
+    opened = []
+
+    def read(split):
+        opened.append(split)
+        return shards.memmap(split)
+
+    list(Batches(make_spec(), read, CPU).step(0))
+    assert opened == ["train", "train"]
