@@ -57,7 +57,7 @@ class Estimate:
         if self.calibration is None or correction == 0:
             return self.memory.lines
         return (*self.memory.lines, Line(
-            f"correction from {self.calibration.runs} measured runs", correction, None, None, EVERY_PHASE, "persistent",
+            f"correction ({self.calibration.runs} measured runs)", correction, None, None, EVERY_PHASE, "persistent",
             "measured / predicted", "the measurement store", "calibrated",
         ))  # fmt: skip
 

@@ -29,8 +29,8 @@ class Fix:
 
     @property
     def fits(self) -> bool:
-        """Whether the changed run fits with margin."""
-        return self.estimate.verdict == "fits"
+        """Whether nothing stands against the changed run: it fits with margin, or no device was named."""
+        return self.estimate.verdict in {"fits", "no_device"}
 
     def as_dict(self) -> dict[str, Any]:
         """Return the fix as `explain --json` prints it."""

@@ -5,6 +5,8 @@ Each function returns lines in rich's markup; `show` prints them, without colour
 
 from __future__ import annotations
 
+import re
+import textwrap
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -12,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
+from fwplan.estimators.sizes import sizes
 from fwplan.recipe import REASONS
 from fwplan.units import GIB, duration, duration_range, flops, gib, si
 
@@ -31,8 +34,9 @@ if TYPE_CHECKING:
     from fwplan.train.loop import TrainResult
 
 WIDTH = 80
-_BAR = 16
-_SHOWN_LINES = 9
+_BAR = 10
+_SHOWN_LINES = 8
+_FORMULA = 18
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -141,20 +145,29 @@ def _memory_lines(estimate: Estimate) -> Iterator[str]:
     yield f"[bold]Peak: {memory.phase.label}[/]"
     for line, share in _top(estimate.at_peak()):
         bar = "█" * round(share * _BAR) or "▏"
-        formula = line.formula if len(line.formula) <= 20 else ""
-        yield f"  {line.name[:34]:34} {gib(line.bytes):>10}  {bar:{_BAR}} {share:4.0%} {escape(formula)}".rstrip()
+        formula = _in_numbers(line.formula, estimate)
+        note = f"  [dim]{escape(formula)}[/]" if formula else ""
+        yield f"  {line.name:30} {gib(line.bytes):>10}  {bar:{_BAR}} {share:4.0%}{note}"
     rows = [("allocated", gib(use.allocated.point), f"{_range(use.allocated)} GiB", estimate.memory_status)]
     if use.reserved:
         rows.append(("reserved", _range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
     what = "with the CUDA context" if use.reserved else "resident, with Python and torch"
     rows.append(("device used", _range(use.device_used), f"GiB, {what}", _learned(estimate)))
     for name, size, meaning, status in rows:
-        yield f"  {name:34} {size:>10}  {meaning} [dim]{status}[/]"
+        yield f"  {name:30} {size:>10}  {meaning} [dim]{status}[/]"
     if estimate.available_bytes is not None and estimate.target:
         device = estimate.target.device
         taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
-        yield f"  {'available':34} {gib(estimate.available_bytes):>10}  {gib(device.total_bytes or 0)}{taken}"
+        yield f"  {'available':30} {gib(estimate.available_bytes):>10}  {gib(device.total_bytes or 0)}{taken}"
     yield from _phase_lines(memory.totals)
+
+
+def _in_numbers(formula: str, estimate: Estimate) -> str:
+    """Return a formula with its letters replaced by this run's numbers, where that is short enough to read."""
+    letters = sizes(estimate.spec)
+    text = re.sub(r"\b[A-Za-z]\b", lambda letter: str(getattr(letters, letter.group(), letter.group())), formula)
+    text = text.replace(" * ", "*")
+    return text if len(text) <= _FORMULA and "*" in text else ""
 
 
 def _top(lines: Sequence[Line]) -> Iterator[tuple[Line, float]]:
@@ -202,6 +215,13 @@ def _bill_lines(estimate: Estimate) -> Iterator[str]:
     yield f"  loss        {loss_text(estimate)}"
 
 
+def _calibration_note(estimate: Estimate) -> list[str]:
+    if estimate.calibration is None or estimate.target is None:
+        return []
+    runs = estimate.calibration.runs
+    return [f"uses what {runs} measured run{'s' if runs > 1 else ''} on {estimate.target.label} showed"]
+
+
 def loss_text(estimate: Estimate) -> str:
     """Return the expected loss with its interval, or why there is none."""
     if estimate.tokens.total is None:
@@ -215,7 +235,7 @@ def _fix_lines(fixes: Sequence[Fix], loaded: LoadedConfig) -> Iterator[str]:
     yield f"[bold]What would change it[/]{'device used, GiB':>45}  same maths?"
     for number, fix in enumerate(fixes, 1):
         used = fix.estimate.use.device_used if fix.estimate.use else None
-        mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]" if fix.helps else "[red]✗[/]"
+        mark = "[red]✗[/]" if not fix.helps else "[green]✓[/]" if fix.fits else "[yellow]~[/]"
         index = f"{number}" if fix.helps else " "
         size, same = _range(used) if used else "", "yes" if fix.same_maths else "no"
         yield f"  {mark} {index} {escape(fix.change):44} {size:>13}   {same}"
@@ -234,12 +254,16 @@ def _note_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
         notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
     if loaded.eval_only:
         notes.append("eval_only: this run never trains; what is shown is what training it would take")
-    if estimate.calibration:
-        notes.append(f"uses what {estimate.calibration.runs} measured runs on this device showed")
+    notes += _calibration_note(estimate)
     if notes:
         yield ""
+    yield from _notes(notes)
+
+
+def _notes(notes: Iterable[str]) -> Iterator[str]:
     for note in notes:
-        yield f"[dim]note: {escape(note)}[/]"
+        for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "):
+            yield f"[dim]{escape(line)}[/]"
 
 
 # ---------------------------------------------------------------- suggest
@@ -250,19 +274,16 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     request, pick = suggestion.request, suggestion.pick
     goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
     yield f"{goal} within {request.hours:g} h on {escape(request.target.label)}, context {request.context_length}"
-    yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes searched[/]"
+    yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes[/]"
     yield ""
-    yield "[bold]   params  layers heads width  micro accum loss    ckpt   GiB used   time[/]"
+    yield "[bold]   params layers heads width  micro accum loss    ckpt    GiB used   time[/]"
     for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
     yield ""
     yield from _pick_lines(suggestion)
     yield ""
     yield from _memory_lines(pick.estimate)
-    for note in request.target.notes:
-        yield f"[dim]note: {escape(note)}[/]"
-    if pick.estimate.calibration:
-        yield f"[dim]note: uses what {pick.estimate.calibration.runs} measured runs on this device showed[/]"
+    yield from _notes([*request.target.notes, *_calibration_note(pick.estimate)])
     yield ""
     yield f"  fwplan explain {escape(plan_path)}     why these figures"
     yield f"  fwplan run {escape(plan_path)}         train it"
@@ -273,7 +294,7 @@ def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
     time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
     used = _range(estimate.use.device_used) if estimate.use else ""
     row = (
-        f"{mark} {si(estimate.parameters.total):>7}  {model.n_layer:>5} {model.n_head:>5} {model.n_embd:>5}"
+        f"{mark} {si(estimate.parameters.total):>7} {model.n_layer:>6} {model.n_head:>5} {model.n_embd:>5}"
         f"  {train.micro_batch_size:>5} {train.grad_accum_steps:>5} {train.loss:7} {train.checkpointing:5}"
         f" {used:>10}   {time}"
     )
@@ -284,15 +305,13 @@ def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
     pick = suggestion.pick
     train, tokens = pick.spec.train, pick.tokens
     ratio = tokens / pick.estimate.parameters.total
-    yield (
-        f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens, {si(tokens)} in all: "
-        f"{ratio:.3g} a parameter (compute-optimal: about 20)"
-    )
+    yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens, {si(tokens)} in all;"
+    yield f"   {ratio:.3g} tokens a parameter, where about 20 are compute-optimal"
     if pick.estimate.tokens.epochs:
         yield f"   {pick.estimate.tokens.epochs:.2f} epochs of {si(pick.estimate.tokens.per_epoch or 0)} unique tokens"
     yield f"   expected loss {loss_text(pick.estimate)}"
     yield f"   learning rate {train.learning_rate:g}: {REASONS['learning_rate']}"
-    yield f"Why not bigger? {suggestion.why_not_bigger}"
+    yield from textwrap.wrap(f"Why not bigger? {suggestion.why_not_bigger}.", WIDTH, subsequent_indent="   ")
 
 
 # ---------------------------------------------------------------- numbers

@@ -51,7 +51,7 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
         for name in ("MLP hidden, before GELU", "MLP hidden, after GELU"):
             yield Line(name, 4 * s.a * u, (s.B, s.T, 4 * s.C), s.a_dtype, _UP_TO_TOP, "saved", "K * 4*a*N*C", _SAVED)
         yield Line(
-            "LayerNorm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved",
+            "norm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved",
             "K * 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
     if s.R:
@@ -64,12 +64,12 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
         _SAVED,
     )  # fmt: skip
     yield Line(
-        "activations of the bottom block", block_bytes(s), None, None, Phase.BOTTOM_BLOCK_BACKWARD, "saved",
+        "activations: bottom block", block_bytes(s), None, None, Phase.BOTTOM_BLOCK_BACKWARD, "saved",
         "N*C*(2*r + 14*a) + 4*N*(4 + H)", _SAVED,
     )  # fmt: skip
     if s.recomputes_top:
         yield Line(
-            "recomputed activations of the top block", block_bytes(s) - s.r * s.N * s.C, None, None,
+            "recomputed: top block", block_bytes(s) - s.r * s.N * s.C, None, None,
             Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
 
@@ -78,10 +78,10 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
     """Yield autocast's copies of the weights: all of them inside the forward, then those that backward still needs."""
     if not s.autocast:
         return
-    name = "autocast copies of weights"
+    name = "weight copies"
     if s.R and not s.compiled:
         yield Line(
-            f"{name}, checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
+            f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
             Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT, "transient", "R * a*12*C*C",
             "traced: the autocast cache holds them until the forward leaves its context",
         )  # fmt: skip
@@ -89,7 +89,7 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
         yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
     in_backward = Phase.BOTTOM_BLOCK_BACKWARD | (Phase.TOP_BLOCK_BACKWARD if s.recomputes_top else Phase(0))
     yield Line(
-        f"{name}, block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", "a*12*C*C", _AUTOCAST
+        f"{name}: block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", "a*12*C*C", _AUTOCAST
     )
 
 
@@ -97,18 +97,16 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
     """Yield the transients of the widest moment of a block's backward: the gradient of its MLP's output projection."""
     width = (s.B, s.T, s.C)
     yield Line(
-        "gradient of the residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD,
+        "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD,
         "transient", "r*N*C", _BACKWARD,
     )  # fmt: skip
     if s.autocast:
-        yield Line(
-            "gradient of the MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD
-        )
+        yield Line("gradient: MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD)
     yield Line(
-        "gradient of the MLP hidden layer", 4 * s.a * s.N * s.C, (s.B, s.T, 4 * s.C), s.a_dtype, _BLOCK, "transient",
+        "gradient: MLP hidden layer", 4 * s.a * s.N * s.C, (s.B, s.T, 4 * s.C), s.a_dtype, _BLOCK, "transient",
         "4*a*N*C", _BACKWARD,
     )  # fmt: skip
     yield Line(
-        "gradient of the MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient",
+        "gradient: MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient",
         "4*a*C*C", _BACKWARD,
     )  # fmt: skip

@@ -37,11 +37,11 @@ def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     )  # fmt: skip
     if s.autocast:
         yield Line(
-            "autocast copy of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _FORWARD | _BACKWARD, "saved",
+            "weight copy: head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _FORWARD | _BACKWARD, "saved",
             "a*V*C", "torch.autocast",
         )  # fmt: skip
         yield Line(
-            "gradient of the head, before its cast", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
+            "gradient: head, half precision", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
             _HEAD | (Phase.END_OF_BACKWARD if s.compiled else Phase(0)), "transient", "a*V*C",
             "traced; compiled: the 24 GB gollem rows at micro-batch 1 and 2",
         )  # fmt: skip
@@ -68,24 +68,24 @@ def _eager(s: Sizes) -> Iterator[Line]:
     if s.a != 4:
         yield _logits(s, "logits in fp32", 4, _FORWARD)
     yield _logits(s, "log-probabilities", 4, _FORWARD | _BACKWARD, "saved")
-    yield _logits(s, "gradient of the log-probabilities", 4, _BACKWARD)
-    yield _logits(s, "gradient of the logits", 4, _BACKWARD)
+    yield _logits(s, "gradient: log-probabilities", 4, _BACKWARD)
+    yield _logits(s, "gradient: logits", 4, _BACKWARD)
     if not s.autocast:
-        yield _logits(s, "gradient of the logits, at the head", s.a, _HEAD, formula="a*N*V")
+        yield _logits(s, "gradient: logits, at the head", s.a, _HEAD, formula="a*N*V")
 
 
 def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     if not train.keeps_logits:
         yield _logits(s, "logits", s.a, _FORWARD | _BACKWARD, "saved", "a*N*V", _COMPILED)
-    yield _logits(s, "gradient of the logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
+    yield _logits(s, "gradient: logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
     if train.returns_logits:
         yield _logits(
-            s, "zero tangent of the returned logits", s.a, _BACKWARD, formula="a*N*V",
+            s, "zero tangent: returned logits", s.a, _BACKWARD, formula="a*N*V",
             source="AOTAutograd materialises a tangent for every output that requires grad",
         )  # fmt: skip
     if s.V % 8 and s.autocast and s.cuda:
         yield Line(
-            "padded gradient of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _BACKWARD, "transient", "a*V*C",
+            "gradient: head, padded", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _BACKWARD, "transient", "a*V*C",
             "inductor pads matmuls whose sides 8 does not divide; fitted to the gollem rows (V = 50257)", "prior",
         )  # fmt: skip
 
@@ -95,31 +95,27 @@ def _chunked(s: Sizes) -> Iterator[Line]:
     softmax, outer = Phase.LOSS_FORWARD, Phase.LOSS_WEIGHT_GRADIENT
     yield Line("hidden states", s.r * s.N * s.C, (s.N, s.C), s.r_dtype, softmax | outer, "transient", "r*N*C", _CHUNKED)
     yield Line(
-        "gradient of the hidden states", s.a * s.N * s.C, (s.N, s.C), s.a_dtype, softmax | outer | _BACKWARD, "saved",
+        "gradient: hidden states", s.a * s.N * s.C, (s.N, s.C), s.a_dtype, softmax | outer | _BACKWARD, "saved",
         "a*N*C", _CHUNKED,
     )  # fmt: skip
     yield Line(
-        "gradient of the head, accumulating", 4 * s.V * s.C, (s.V, s.C), "float32", softmax | outer | _BACKWARD,
+        "gradient: head, accumulating", 4 * s.V * s.C, (s.V, s.C), "float32", softmax | outer | _BACKWARD,
         "saved", "4*V*C", _CHUNKED,
     )  # fmt: skip
     yield Line("chunk: logits in fp32", 4 * s.n * s.V, chunk, "float32", softmax, "transient", "4*n*V", _CHUNKED)
     yield Line("chunk: log-probabilities", 4 * s.n * s.V, chunk, "float32", softmax, "transient", "4*n*V", _CHUNKED)
-    yield Line(
-        "chunk: gradient of the logits", s.a * s.n * s.V, chunk, s.a_dtype, outer, "transient", "a*n*V", _CHUNKED
-    )
+    yield Line("chunk: gradient, logits", s.a * s.n * s.V, chunk, s.a_dtype, outer, "transient", "a*n*V", _CHUNKED)
     if s.a == 4:
         return  # in fp32 the weight is used as it is and its gradient accumulates by addmm in place
     yield Line("chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, softmax | outer, "transient", "a*n*C", _CHUNKED)
-    yield Line(
-        "chunk: gradient of the head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, outer, "transient", "a*V*C", _CHUNKED
-    )
+    yield Line("chunk: gradient, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, outer, "transient", "a*V*C", _CHUNKED)
     if s.autocast:
         yield Line(
-            "chunk: head in the matmul dtype", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, softmax | outer, "transient",
+            "chunk: weight copy, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, softmax | outer, "transient",
             "a*V*C", _CHUNKED,
         )  # fmt: skip
     if not s.cuda:
         yield Line(
-            "chunk: gradient of the head in fp32", 4 * s.V * s.C, (s.V, s.C), "float32", outer, "transient", "4*V*C",
+            "chunk: gradient, head in fp32", 4 * s.V * s.C, (s.V, s.C), "float32", outer, "transient", "4*V*C",
             "traced: on CPU an in-place add of mixed dtypes first converts its operand",
         )  # fmt: skip

@@ -30,8 +30,9 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
     shards = train.world_size if train.parallel == "zero1" else 1
     yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
+    moments = "2*p*P" if shards == 1 else "2*p*P / world"
     yield Line(
-        "AdamW moments", 2 * s.p * s.P // shards, None, s.p_dtype, EVERY_PHASE, "persistent", "2*p*P / shards", _ADAMW,
+        "AdamW moments", 2 * s.p * s.P // shards, None, s.p_dtype, EVERY_PHASE, "persistent", moments, _ADAMW,
         "exact" if shards == 1 else "prior",
     )  # fmt: skip
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", EVERY_PHASE, "persistent", "2*8*N", "token ids and targets")
@@ -60,16 +61,16 @@ def _fresh_gradients(s: Sizes) -> Iterator[Line]:
     late = _END | (Phase(0) if s.accumulates else Phase.OPTIMIZER_STEP)
     name = "fresh gradients" if s.accumulates else "gradients"
     yield Line(
-        f"{name}, upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, Phase.BOTTOM_BLOCK_BACKWARD | late,
+        f"{name}: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, Phase.BOTTOM_BLOCK_BACKWARD | late,
         "saved", "p*W*(L-1)", _AUTOGRAD,
     )  # fmt: skip
     yield Line(
-        f"{name}, bottom block and positions", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
+        f"{name}: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
         "p*(W + T*C)", _AUTOGRAD,
     )  # fmt: skip
     if not s.accumulates:
         yield Line(
-            "gradient of the embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
+            "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
             "p*V*C", _AUTOGRAD,
         )  # fmt: skip
 
@@ -81,9 +82,9 @@ def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:
         phases |= _HEAD_ON
     if not s.tied and not s.accumulates:
         phases |= Phase.OPTIMIZER_STEP
-    yield Line("gradient of the head", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, phases, "saved", "p*V*C", _TIED)
+    yield Line("gradient: head", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, phases, "saved", "p*V*C", _TIED)
     yield Line(
-        "gradient of the embedding, dense", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _END, "transient", "p*V*C",
+        "gradient: embedding, dense", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _END, "transient", "p*V*C",
         "torch embedding_dense_backward: zeros of the full weight",
     )  # fmt: skip
     if s.sums_tied_gradients:
