@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fwplan.commands import explain, run, suggest
     from fwplan.configs import LoadedConfig, load_config
     from fwplan.errors import FwplanError
-    from fwplan.estimate import Estimate, estimate
+    from fwplan.estimation import Estimate, estimate
     from fwplan.plan import Plan
-    from fwplan.planner import suggest
     from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
 __version__ = "0.1.0"
@@ -18,16 +18,18 @@ __version__ = "0.1.0"
 _HOMES = {
     "DataSpec": "spec",
     "DeviceSpec": "spec",
-    "Estimate": "estimate",
+    "Estimate": "estimation",
     "FwplanError": "errors",
     "LoadedConfig": "configs",
     "ModelSpec": "spec",
     "Plan": "plan",
     "RunSpec": "spec",
     "TrainSpec": "spec",
-    "estimate": "estimate",
+    "estimate": "estimation",
+    "explain": "commands",
     "load_config": "configs",
-    "suggest": "planner",
+    "run": "commands",
+    "suggest": "commands",
 }
 
 __all__ = [
@@ -41,7 +43,9 @@ __all__ = [
     "RunSpec",
     "TrainSpec",
     "estimate",
+    "explain",
     "load_config",
+    "run",
     "suggest",
 ]
 

@@ -45,14 +45,19 @@ def suggest(
     as_json: Json = False,
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
-    from fwplan.commands import suggest_plan  # noqa: PLC0415  # a command loads what it needs, when it runs
+    from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
     from fwplan.render import show, suggest_lines  # noqa: PLC0415
 
-    suggestion, plan = suggest_plan(tokens, hours, gpu, vram, device, data, context, output)
+    commands.refuse_started(output)
+    suggestion = commands.suggest(
+        tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context
+    )
+    plan = suggestion.plan
+    plan.save(output)
     if as_json:
         _print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
-        return
-    show(suggest_lines(suggestion, str(output)))
+    else:
+        show(suggest_lines(suggestion, str(output)))
 
 
 @app.command()
@@ -67,15 +72,20 @@ def explain(
     as_json: Json = False,
 ) -> None:
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
-    from fwplan.commands import explain_config  # noqa: PLC0415
+    from fwplan import commands  # noqa: PLC0415
+    from fwplan.plan import Plan  # noqa: PLC0415
     from fwplan.render import explain_lines, show  # noqa: PLC0415
 
-    loaded, estimate, fixes, fitting = explain_config(config, overrides or [], gpu, vram, world_size, fix, output)
+    if output is not None:
+        commands.refuse_started(output)
+    found = commands.explain(config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, fix=fix)
+    if output is not None:
+        Plan.of(found.estimate, f"as in {config}").save(output)
     if as_json:
-        _print_json(estimate.as_dict() | {"fixes": [item.as_dict() for item in fixes], "fits_on": fitting})
+        _print_json(found.as_dict())
     else:
-        show(explain_lines(estimate, loaded, fixes, fitting))
-    raise typer.Exit(_EXIT.get(estimate.verdict, ExitCode.OK))
+        show(explain_lines(found))
+    raise typer.Exit(_EXIT.get(found.estimate.verdict, ExitCode.OK))
 
 
 _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}
@@ -93,10 +103,11 @@ def run(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, exactly.")] = False,
 ) -> None:
     """Prepare the data, train the plan, and check what was predicted against what was measured."""
-    from fwplan.commands import run_plan  # noqa: PLC0415
+    from fwplan import commands  # noqa: PLC0415
     from fwplan.render import run_lines, show  # noqa: PLC0415
 
-    show(run_lines(run_plan(plan, data, steps, device, dry_run=dry_run, resume=resume)))
+    report = commands.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume)
+    show(run_lines(report))
 
 
 def _print_json(document: dict[str, Any]) -> None:

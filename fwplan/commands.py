@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fwplan import __version__
 from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimate import Estimate, estimate
+from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files
 from fwplan.fixes import Fix, fixes
-from fwplan.plan import Plan, Prediction, run_directory
-from fwplan.planner import Request, Suggestion, suggest
-from fwplan.recipe import REASONS
+from fwplan.plan import Plan, run_directory
+from fwplan.planner import Request, Suggestion, search
 from fwplan.spec import DataSpec, RunSpec
 from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
 from fwplan.units import GIB, gib, parse_count, parse_gib, si
@@ -29,63 +28,78 @@ if TYPE_CHECKING:
     from fwplan.train.loop import TrainResult
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
+MAX_CONTEXT = 2**20
 
 
 # ---------------------------------------------------------------- suggest
 
 
-def suggest_plan(
-    tokens: str | None,
-    hours: float,
-    gpu: str | None,
-    vram: str | None,
-    device: str | None,
-    data: str | None,
-    context: int,
-    output: Path,
-) -> tuple[Suggestion, Plan]:
-    """Return the suggestion for what the user has and wants, and write its pick as a plan."""
-    _refuse_started(output)
-    request = Request(
-        target=_target(gpu, vram, device) or detected() or this_cpu(),
-        tokens=parse_count(tokens) if tokens else None,
-        hours=hours,
-        context_length=context,
-        data=_counted(data) if data else None,
+def suggest(
+    *,
+    tokens: float | str | None = None,
+    hours: float = 168.0,
+    gpu: str | None = None,
+    vram: float | str | None = None,
+    device: str | None = None,
+    data: str | Path | None = None,
+    context: int = 1024,
+) -> Suggestion:
+    """Return the model worth training on a device, its rivals and the reasons; `.plan.save(path)` writes it.
+
+    Args:
+        tokens: tokens to train on, such as 10e9 or "10B"; None: as many as the hours allow.
+        hours: the longest training time.
+        gpu: a card by name. With neither gpu, vram nor device: this machine's GPU, else its processor.
+        vram: a card by its nominal memory in GiB.
+        device: "cpu" or "cuda": this machine's.
+        data: FineWeb-shaped parquet, whose unique tokens limit what is worth repeating.
+        context: tokens per sequence.
+
+    Raises:
+        FwplanError: an argument cannot be used, or nothing fits.
+    """
+    if not (math.isfinite(hours) and hours > 0):
+        raise FwplanError(f"--hours must be positive and finite, not {hours}", hint="a week is --hours 168")
+    if not 1 <= context <= MAX_CONTEXT:
+        raise FwplanError(f"--context must be 1 to {MAX_CONTEXT}, not {context}", hint="GPT-2's is --context 1024")
+    return search(
+        Request(
+            target=_target(gpu, vram, device) or detected() or this_cpu(),
+            tokens=parse_count(str(tokens)) if tokens is not None else None,
+            hours=hours,
+            context_length=context,
+            data=_counted(data) if data is not None else None,
+        )
     )
-    suggestion = suggest(request)
-    plan = make_plan(suggestion.pick.estimate, suggestion.objective)
-    plan.save(output)
-    return suggestion, plan
 
 
-def _target(gpu: str | None, vram: str | None, device: str | None) -> Target | None:
+def _target(gpu: str | None, vram: float | str | None, device: str | None) -> Target | None:
     """Return the device that the options name, or None where they name none."""
     if device not in (None, "cpu", "cuda"):
         raise FwplanError(f"unknown device {device!r}", hint="use cpu or cuda, or name a card: --gpu 4070")
     if device == "cpu":
-        if gpu or vram:
+        if gpu or vram is not None:
             raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
         return this_cpu()
     if gpu:
         target = named_gpu(gpu)
-        if vram and not any(card.nominal_gib == parse_gib(vram) / GIB for card in target.cards):
+        if vram is not None and not any(card.nominal_gib == parse_gib(str(vram)) / GIB for card in target.cards):
             raise FwplanError(f"{target.label} has not {vram} GiB", hint="give --gpu or --vram, or make them agree")
         return target
-    if vram:
-        return nominal_gpu(parse_gib(vram))
+    if vram is not None:
+        return nominal_gpu(parse_gib(str(vram)))
     if device == "cuda" and detected() is None:
         raise FwplanError("no NVIDIA GPU was found on this machine", hint="name one: --gpu 4070, or --vram 12")
     return None
 
 
-def _counted(path: str) -> DataSpec:
+def _counted(path: str | Path) -> DataSpec:
     from fwplan.data.count import count_tokens  # noqa: PLC0415  # pyarrow, for who brings data
 
     return DataSpec(path=str(Path(path).expanduser().resolve()), tokens=count_tokens(path).tokens)
 
 
-def _refuse_started(output: Path) -> None:
+def refuse_started(output: Path) -> None:
     """Raise where the file is the plan of a run that has begun: its figures are what that run is checked against."""
     if not output.is_file():
         return
@@ -101,44 +115,46 @@ def _refuse_started(output: Path) -> None:
         )
 
 
-def make_plan(chosen: Estimate, objective: str) -> Plan:
-    """Return the plan of an estimated run.
-
-    Raises:
-        FwplanError: its memory is undecidable.
-    """
-    if chosen.use is None:
-        raise FwplanError(f"no plan: {chosen.undecidable}", exit_code=ExitCode.UNDECIDABLE)
-    use = chosen.use
-    return Plan(
-        **{name: getattr(chosen.spec, name) for name in RunSpec.model_fields},
-        fwplan_version=__version__,
-        objective=objective,
-        predicted=Prediction(
-            allocated_bytes=round(use.allocated.point),
-            allocated_interval=(round(use.allocated.low), round(use.allocated.high)),
-            reserved_bytes=(round(use.reserved.low), round(use.reserved.high)) if use.reserved else None,
-            device_used_bytes=(round(use.device_used.low), round(use.device_used.high)),
-            step_seconds=chosen.step_seconds,
-            expected_loss=(chosen.loss.low, chosen.loss.high) if chosen.loss else None,
-        ),
-        reasons=REASONS,
-    )
-
-
 # ---------------------------------------------------------------- explain
 
 
-def explain_config(
-    config: Path,
-    overrides: Sequence[str],
-    gpu: str | None,
-    vram: str | None,
-    world_size: int,
-    fix: int | None,
-    output: Path | None,
-) -> tuple[LoadedConfig, Estimate, list[Fix], list[int]]:
-    """Return the config as read, its estimate, its fixes, and the common card sizes (GiB) that fit it.
+@dataclass(frozen=True)
+class Explanation:
+    """A config as read, its estimate, what would change it, and the common card sizes (GB) it fits with margin."""
+
+    loaded: LoadedConfig
+    estimate: Estimate
+    fixes: tuple[Fix, ...]
+    fitting_gb: tuple[int, ...]  # empty where a device was named
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the explanation as `explain --json` prints it."""
+        return self.estimate.as_dict() | {
+            "fixes": [fix.as_dict() for fix in self.fixes],
+            "fits_cards_gb": list(self.fitting_gb),
+            "notes": list(self.loaded.notes),
+            "ignored": list(self.loaded.ignored),
+        }
+
+
+def explain(
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    gpu: str | None = None,
+    vram: float | str | None = None,
+    world_size: int = 1,
+    fix: int | None = None,
+) -> Explanation:
+    """Return what a run needs, whether it fits and what would change it. Never executes the config.
+
+    Args:
+        config: a nanoGPT config.py, plan.json, spec.json, or a Hugging Face config.json.
+        overrides: nanoGPT-style "--key=value".
+        gpu: a card by name; vram: a card by its nominal memory; neither: the config's own device, if it names one.
+        vram: see gpu.
+        world_size: processes that train.
+        fix: explain the run with this one of its fixes applied, counted from 1.
 
     Raises:
         FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
@@ -146,19 +162,15 @@ def explain_config(
     loaded = load_config(config, overrides, world_size=world_size)
     spec = _decided(loaded)
     past = load_measurements()
-    target = _target(gpu, vram, None)
-    chosen = estimate(spec, target, measurements=past)
+    chosen = estimate(spec, _target(gpu, vram, None), measurements=past)
     found = fixes(chosen, past)
     if fix is not None:
-        if fix > len(found):
+        if not 1 <= fix <= len(found):
             raise FwplanError(f"there is no fix {fix}", hint=f"fwplan explain {config} lists {len(found)}")
         chosen = found[fix - 1].estimate
         found = fixes(chosen, past)
-    if output is not None:
-        _refuse_started(output)
-        make_plan(chosen, f"as in {config}").save(output)
-    fitting = [] if chosen.target else _fitting_cards(chosen.spec, past)
-    return loaded, chosen, found, fitting
+    fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
+    return Explanation(loaded, chosen, tuple(found), fitting)
 
 
 def _decided(loaded: LoadedConfig) -> RunSpec:
@@ -194,20 +206,21 @@ class RunReport:
     store: Path | None
 
 
-def run_plan(
-    plan: Path,
-    data: str | None,
-    steps: int | None,
-    device: str | None,
+def run(
+    plan: str | Path,
     *,
-    dry_run: bool,
-    resume: bool,
+    data: str | Path | None = None,
+    steps: int | None = None,
+    device: str | None = None,
+    dry_run: bool = False,
+    resume: bool = False,
 ) -> RunReport:
     """Train a plan and return the report. A dry run takes a few steps on random tokens and writes nothing.
 
     Raises:
         FwplanError: the plan, its data or the device cannot serve the run.
     """
+    plan = Path(plan)
     spec = _decided(load_config(plan))
     from fwplan.train.device import check_supported, resolve_device  # noqa: PLC0415  # torch, only to train
 
@@ -254,7 +267,7 @@ def _target_here(device_type: str) -> Target:
     return found
 
 
-def _shards(spec: RunSpec, data: str | None, plan: Path) -> TokenShards:
+def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
     """Return the tokens to train on: already prepared, or made now from the plan's parquet."""
     path = data or (spec.data.path if spec.data else None)
     if path is None:
@@ -270,7 +283,7 @@ def _shards(spec: RunSpec, data: str | None, plan: Path) -> TokenShards:
         return prepare(path, tokens_directory(plan, path), progress=progress)
 
 
-def tokens_directory(plan: Path, path: str) -> Path:
+def tokens_directory(plan: Path, path: str | Path) -> Path:
     """Return where the tokens of a data path are kept beside a plan: shared by all its runs."""
     name = hashlib.sha256(str(Path(path).expanduser().resolve()).encode()).hexdigest()[:8]
     return plan.resolve().parent / "runs" / f"tokens-{name}"

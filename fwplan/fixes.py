@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimate import Estimate, estimate
+from fwplan.estimation import Estimate, estimate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

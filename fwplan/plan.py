@@ -5,14 +5,19 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, ValidationError
 
+from fwplan import __version__
 from fwplan.configs.json_files import parse_json
-from fwplan.errors import FwplanError
+from fwplan.errors import ExitCode, FwplanError
 from fwplan.files import write_json
 from fwplan.spec import Bytes, RunSpec, Spec, check_version, spec_error
+
+if TYPE_CHECKING:
+    from fwplan.estimation import Estimate
+    from fwplan.estimators.overhead import Range
 
 
 class Prediction(Spec):
@@ -59,10 +64,35 @@ class Plan(RunSpec):
         except ValidationError as error:
             raise spec_error(error, str(path)) from None
 
+    @classmethod
+    def of(cls, chosen: Estimate, objective: str, reasons: dict[str, str] | None = None) -> Plan:
+        """Return the plan of an estimated run.
+
+        Raises:
+            FwplanError: its memory is undecidable.
+        """
+        use = chosen.use
+        if use is None:
+            raise FwplanError(f"no plan: {chosen.undecidable}", exit_code=ExitCode.UNDECIDABLE)
+        prediction = Prediction(
+            allocated_bytes=round(use.allocated.point),
+            allocated_interval=_ends(use.allocated),
+            reserved_bytes=_ends(use.reserved) if use.reserved else None,
+            device_used_bytes=_ends(use.device_used),
+            step_seconds=chosen.step_seconds,
+            expected_loss=(chosen.loss.low, chosen.loss.high) if chosen.loss else None,
+        )
+        spec = {name: getattr(chosen.spec, name) for name in RunSpec.model_fields}
+        return cls(**spec, fwplan_version=__version__, objective=objective, predicted=prediction, reasons=reasons or {})
+
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON (temporary file, then rename) and return its path."""
         write_json(Path(path), self.model_dump(mode="json"), hint="choose another place with -o")
         return Path(path)
+
+
+def _ends(interval: Range) -> tuple[int, int]:
+    return round(interval.low), round(interval.high)
 
 
 def plan_id(spec: RunSpec) -> str:

@@ -10,10 +10,11 @@ from fwplan import recipe
 from fwplan.budget import available_bytes
 from fwplan.calibration import load_measurements
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimate import Estimate, estimate
+from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.parameters import count_parameters
 from fwplan.estimators.quality import effective_tokens, law_loss
 from fwplan.estimators.speed import middle, model_flops
+from fwplan.plan import Plan
 from fwplan.spec import GPT2_VOCAB, DataSpec, Dtype, ModelSpec, RunSpec, TrainSpec
 from fwplan.units import gib
 
@@ -84,6 +85,11 @@ class Suggestion:
     searched: int  # shapes that were looked at
     objective: str = OBJECTIVE
 
+    @property
+    def plan(self) -> Plan:
+        """The pick as a plan, ready to save."""
+        return Plan.of(self.pick.estimate, self.objective, recipe.REASONS)
+
 
 def shapes(request: Request) -> Iterator[ModelSpec]:
     """Yield the models that are searched: GPT-2s of hardware-friendly width and sane depth, without biases."""
@@ -99,8 +105,8 @@ def shapes(request: Request) -> Iterator[ModelSpec]:
                 )
 
 
-def suggest(request: Request, measurements: Sequence[Measurement] | None = None) -> Suggestion:
-    """Return the plan for a request.
+def search(request: Request, measurements: Sequence[Measurement] | None = None) -> Suggestion:
+    """Return what to train for a request.
 
     Raises:
         FwplanError: the device's memory is unknown, or not even the smallest model fits it.

@@ -21,10 +21,10 @@ from fwplan.units import GIB, duration, duration_range, flops, gib, si
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from fwplan.commands import RunReport
+    from fwplan.commands import Explanation, RunReport
     from fwplan.configs import LoadedConfig
     from fwplan.errors import FwplanError
-    from fwplan.estimate import Estimate
+    from fwplan.estimation import Estimate
     from fwplan.estimators.line import Line
     from fwplan.estimators.overhead import Range
     from fwplan.estimators.phases import Phase
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 WIDTH = 80
 _BAR = 10
 _SHOWN_LINES = 8
-_FORMULA = 18
+_FORMULA = 17
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
@@ -59,18 +59,17 @@ def error_lines(error: FwplanError) -> Iterator[str]:
 # ---------------------------------------------------------------- explain
 
 
-def explain_lines(
-    estimate: Estimate, loaded: LoadedConfig, fixes: Sequence[Fix], fitting: Sequence[int]
-) -> Iterator[str]:
+def explain_lines(explanation: Explanation) -> Iterator[str]:
     """Yield everything `explain` says: the verdict, the peak, the bill, and what would change it."""
-    yield from _verdict_lines(estimate, loaded, fitting)
+    estimate, loaded = explanation.estimate, explanation.loaded
+    yield from _verdict_lines(estimate, loaded, explanation.fitting_gb)
     yield ""
     yield from _memory_lines(estimate)
     yield ""
     yield from _bill_lines(estimate)
-    if fixes:
+    if explanation.fixes:
         yield ""
-        yield from _fix_lines(fixes, loaded)
+        yield from _fix_lines(explanation.fixes, loaded)
     yield from _note_lines(estimate, loaded)
 
 
