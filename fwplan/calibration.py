@@ -92,7 +92,11 @@ def load_measurements() -> list[Measurement]:
     try:
         lines = path.read_bytes().splitlines() if path.is_file() else []
     except OSError as error:
-        raise FwplanError(f"cannot read past measurements: {error.strerror}", where=str(path)) from error
+        raise FwplanError(
+            f"cannot read past measurements: {error.strerror}",
+            where=str(path),
+            hint="set FWPLAN_HOME to a folder that can be read",
+        ) from error
     measurements = []
     for line in lines:
         try:

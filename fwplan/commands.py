@@ -230,7 +230,11 @@ def run(
     check_supported(spec, torch_device)
     before = estimate(spec, target)
     if before.memory is None:
-        raise FwplanError(f"undecidable: {before.undecidable}", exit_code=ExitCode.UNDECIDABLE)
+        raise FwplanError(
+            f"undecidable: {before.undecidable}",
+            exit_code=ExitCode.UNDECIDABLE,
+            hint="choose a mode that is modelled: fwplan explain says which value is in the way",
+        )
     predicted = before.memory.allocated_bytes
     result = None
     if dry_run:

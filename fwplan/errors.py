@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from enum import IntEnum
+from functools import partial
+from typing import Any
 
 
 class ExitCode(IntEnum):
@@ -21,12 +23,12 @@ class FwplanError(Exception):
     Attributes:
         message: one sentence that says what is wrong, repeating the input.
         where: file, file:line or field the message is about, or None.
-        hint: the one thing to do next, or None.
+        hint: the one thing to do next.
         exit_code: what the command line returns.
     """
 
     def __init__(
-        self, message: str, *, where: str | None = None, hint: str | None = None, exit_code: ExitCode = ExitCode.USAGE
+        self, message: str, *, hint: str, where: str | None = None, exit_code: ExitCode = ExitCode.USAGE
     ) -> None:
         super().__init__(message)
         self.message = message
@@ -34,10 +36,13 @@ class FwplanError(Exception):
         self.hint = hint
         self.exit_code = exit_code
 
+    def __reduce__(self) -> tuple[Any, ...]:  # so that a worker process can hand it on
+        fields = {"hint": self.hint, "where": self.where, "exit_code": self.exit_code}
+        return partial(type(self), **fields), (self.message,)
+
     def __str__(self) -> str:
         lines = [self.message]
         if self.where:
             lines.append(f"  --> {self.where}")
-        if self.hint:
-            lines.append(f"hint: {self.hint}")
+        lines.append(f"hint: {self.hint}")
         return "\n".join(lines)

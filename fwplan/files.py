@@ -39,7 +39,7 @@ def sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, document: dict[str, Any], hint: str | None = None) -> None:
+def write_json(path: Path, document: dict[str, Any], hint: str = "free some space, or choose another folder") -> None:
     """Write a JSON document so that a reader sees the old one or the new one, never half of it.
 
     Raises:

@@ -65,7 +65,7 @@ def _changes(before: Estimate) -> Iterator[tuple[str, RunSpec, str]]:
     spec, train = before.spec, before.spec.train
     if train.loss == "full":
         yield "chunked loss", _with(spec, **_CHUNKED), "one chunk of logits at a time in place of all of them"
-    if not train.compile:
+    if not train.compile and train.loss == "full":
         yield (
             "compile=True, loss returned alone",
             _with(spec, compile=True, returns_logits=False, keeps_logits=False),

@@ -73,7 +73,9 @@ class Plan(RunSpec):
         """
         use = chosen.use
         if use is None:
-            raise FwplanError(f"no plan: {chosen.undecidable}", exit_code=ExitCode.UNDECIDABLE)
+            raise FwplanError(
+                f"no plan: {chosen.undecidable}", exit_code=ExitCode.UNDECIDABLE, hint="choose a mode that is modelled"
+            )
         prediction = Prediction(
             allocated_bytes=round(use.allocated.point),
             allocated_interval=_ends(use.allocated),
@@ -114,5 +116,5 @@ def _read(path: Path) -> Any:
             f"no such file: {path}", hint="make one with: fwplan suggest --vram 12 --tokens 10e9"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise FwplanError(f"cannot read {path}: {error}") from error
+        raise FwplanError(f"cannot read {path}: {error}", hint="is it the right file, and may you read it?") from error
     return parse_json(text, str(path))

@@ -34,6 +34,9 @@ ASPECT = (32, 86)
 MICRO_BATCHES = tuple(2**k for k in range(9))
 # Expected losses closer than this cannot be told apart by the law; then the faster model wins.
 LOSS_TOLERANCE = 0.002
+# The laws were fitted on runs of more tokens than parameters (compute-optimal: about 20 to 1). Below this ratio they
+# still promise a gain from every parameter, which nobody has seen; such a model is not proposed if another one is.
+LEAST_TOKENS_PER_PARAMETER = 2
 OBJECTIVE = "lowest expected loss within memory, tokens and time"
 
 
@@ -67,6 +70,11 @@ class Candidate:
         """The scaling law's loss in nats: what candidates are ranked by."""
         unique = self.spec.data.tokens if self.spec.data else None
         return law_loss(self.estimate.parameters.total, effective_tokens(self.tokens, unique))
+
+    @property
+    def tokens_per_parameter(self) -> float:
+        """Tokens trained on for each parameter."""
+        return self.tokens / self.estimate.parameters.total
 
     @property
     def total_seconds(self) -> float:
@@ -132,6 +140,10 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
 
 
 def _pick(found: Sequence[Candidate]) -> Candidate:
+    covered = [candidate for candidate in found if candidate.tokens_per_parameter >= LEAST_TOKENS_PER_PARAMETER]
+    if not covered:
+        return max(found, key=lambda candidate: (candidate.tokens_per_parameter, -candidate.total_seconds))
+    found = covered
     best = min(candidate.law_loss for candidate in found)
     close = [candidate for candidate in found if candidate.law_loss <= best + LOSS_TOLERANCE]
     return min(close, key=lambda candidate: (candidate.total_seconds, candidate.law_loss))
@@ -254,6 +266,11 @@ def _why_not_bigger(pick: Candidate, found: Sequence[Candidate], models: Sequenc
         if nearest.time_limited and nearest.tokens < pick.tokens:
             share = nearest.tokens / pick.tokens
             return f"{millions:.0f} M parameters would see {share:.0%} of these tokens in the time, and end no better"
+        if nearest.tokens_per_parameter < LEAST_TOKENS_PER_PARAMETER:
+            ratio = nearest.tokens_per_parameter
+            return (
+                f"{millions:.0f} M parameters would get {ratio:.2g} tokens each, too few for the scaling laws to judge"
+            )
         return f"{millions:.0f} M parameters fit too, but the law expects no lower loss from them on these tokens"
     if any(count_parameters(model).total > size for model in models):
         return "the next larger shape does not fit, even with a chunked loss, checkpointing and micro-batch 1"

@@ -52,8 +52,7 @@ def error_lines(error: FwplanError) -> Iterator[str]:
     yield f"[bold red]error:[/] {escape(error.message)}"
     if error.where:
         yield f"  [blue]-->[/] {escape(error.where)}"
-    if error.hint:
-        yield f"[bold]hint:[/] {escape(error.hint)}"
+    yield f"[bold]hint:[/] {escape(error.hint)}"
 
 
 # ---------------------------------------------------------------- explain
@@ -239,7 +238,7 @@ def _fix_lines(fixes: Sequence[Fix], loaded: LoadedConfig) -> Iterator[str]:
         size, same = _range(used) if used else "", "yes" if fix.same_maths else "no"
         yield f"  {mark} {index} {escape(fix.change):44} {size:>13}   {same}"
         if not fix.helps:
-            yield f"      [dim]{escape(fix.why)}[/]"
+            yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
     helping = [fix for fix in fixes if fix.helps]
     if helping:
         first = next((n for n, fix in enumerate(fixes, 1) if fix.fits), 1)
@@ -275,7 +274,7 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     yield f"{goal} within {request.hours:g} h on {escape(request.target.label)}, context {request.context_length}"
     yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes[/]"
     yield ""
-    yield "[bold]   params layers heads width  micro accum loss    ckpt    GiB used   time[/]"
+    yield "[bold]   params layer heads width micro accum loss    ckpt   GiB used  time[/]"
     for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
     yield ""
@@ -293,9 +292,9 @@ def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
     time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
     used = _range(estimate.use.device_used) if estimate.use else ""
     row = (
-        f"{mark} {si(estimate.parameters.total):>7} {model.n_layer:>6} {model.n_head:>5} {model.n_embd:>5}"
-        f"  {train.micro_batch_size:>5} {train.grad_accum_steps:>5} {train.loss:7} {train.checkpointing:5}"
-        f" {used:>10}   {time}"
+        f"{mark} {si(estimate.parameters.total):>7} {model.n_layer:>5} {model.n_head:>5} {model.n_embd:>5} "
+        f"{train.micro_batch_size:>5} {train.grad_accum_steps:>5} {train.loss:7} {train.checkpointing:5} "
+        f"{used:>9}  {time}"
     )
     return f"[bold]{row}[/]" if candidate is pick else row
 
@@ -303,7 +302,7 @@ def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
 def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
     pick = suggestion.pick
     train, tokens = pick.spec.train, pick.tokens
-    ratio = tokens / pick.estimate.parameters.total
+    ratio = pick.tokens_per_parameter
     yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens, {si(tokens)} in all;"
     yield f"   {ratio:.3g} tokens a parameter, where about 20 are compute-optimal"
     if pick.estimate.tokens.epochs:

@@ -86,7 +86,9 @@ def target_of(device: DeviceSpec) -> Target:
     """Return the Target that a spec's own device describes; its figures win over the table's."""
     if device.type == "cpu":
         here = this_cpu()
-        return Target(device, matmul_flops=here.matmul_flops if here.device.name == device.name else None)
+        if device.name not in (None, here.device.name):
+            return Target(device)
+        return replace(here, device=_filled(device, here.device))
     if device.name is None:
         nominal = round(device.total_bytes / GIB + 0.25) if device.total_bytes else 0
         return Target(device, tuple(gpus_with(nominal)))
@@ -94,9 +96,14 @@ def target_of(device: DeviceSpec) -> Target:
         known = named_gpu(device.name)
     except FwplanError as error:
         return Target(device, notes=(f"{error.message}: its speed is unknown",))
-    fill = {name: getattr(known.device, name) for name in ("total_bytes", "in_use_bytes")}
-    given = {name: value for name in fill if (value := getattr(device, name)) is not None}
-    return Target(device.model_copy(update=fill | given), known.cards, notes=known.notes if not given else ())
+    measured = device.total_bytes is not None or device.in_use_bytes is not None
+    return Target(_filled(device, known.device), known.cards, notes=() if measured else known.notes)
+
+
+def _filled(device: DeviceSpec, known: DeviceSpec) -> DeviceSpec:
+    """Return the device with what it leaves open taken from what is known of it."""
+    open_fields = {name for name in ("name", "total_bytes", "in_use_bytes") if getattr(device, name) is None}
+    return device.model_copy(update={name: getattr(known, name) for name in open_fields})
 
 
 def hardware(spec: RunSpec, target: Target) -> Hardware | None:

@@ -143,6 +143,7 @@ def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Setting
         raise FwplanError(
             f"n_inner {inner} is not 4 x n_embd {width}: such a feed-forward layer is not supported",
             where=_place(source, "n_inner", path),
+            hint="leave n_inner out, or set it to 4 * n_embd",
         )
     return settings
 
@@ -162,7 +163,7 @@ def parse_json(source: str, path: str) -> Any:
         raise FwplanError(f"not valid JSON: {error.msg}", where=where, hint=f"python -m json.tool {path}") from None
     except (RecursionError, ValueError) as error:
         message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise FwplanError(f"cannot be parsed: {message}", where=path) from None
+        raise FwplanError(f"cannot be parsed: {message}", where=path, hint="is it the right file?") from None
 
 
 def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

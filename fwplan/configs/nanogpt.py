@@ -276,7 +276,9 @@ def _world(reading: Reading, world_size: int) -> None:
     if said is None:
         said = reading.settings["world_size"] = Setting("world_size", world_size, origin="override")
     elif world_size not in {1, said.value} and said.reason is None:
-        raise FwplanError(f"{said}, but {world_size} processes were asked for", where=said.place(reading.path))
+        raise FwplanError(
+            f"{said}, but {world_size} processes were asked for", where=said.place(reading.path), hint="make them agree"
+        )
     if said.value != 1 and "parallel" not in reading.settings:
         reading.put("parallel", "ddp", said)
 

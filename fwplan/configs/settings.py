@@ -199,7 +199,9 @@ def whole(setting: Setting, path: str) -> int:
     if isinstance(value, float) and value.is_integer() and canonical(setting.name) in _MAY_BE_WHOLE_FLOAT:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise FwplanError(f"{setting} must be a positive integer", where=setting.place(path))
+        raise FwplanError(
+            f"{setting} must be a positive integer", where=setting.place(path), hint="write a whole number, 1 or more"
+        )
     return value
 
 
@@ -216,12 +218,16 @@ def grad_accum_steps(settings: Settings, path: str) -> Setting | None:
         unit, meaning = _accumulation_unit(key, settings, world, path)
         total = whole(setting, path)
         if total % unit:
-            raise FwplanError(f"{setting} does not divide by {meaning}", where=setting.place(path))
+            raise FwplanError(
+                f"{setting} does not divide by {meaning}", where=setting.place(path), hint="choose a multiple of it"
+            )
         said.append((setting, total // unit))
     if len({steps for _, steps in said}) > 1:
         (first, a), (second, b), *_ = said
         raise FwplanError(
-            f"{first} means {a} micro-batches per step and process, {second} means {b}", where=second.place(path)
+            f"{first} means {a} micro-batches per step and process, {second} means {b}",
+            where=second.place(path),
+            hint="keep one of them",
         )
     return Setting(said[0][0].name, said[0][1], said[0][0].line, origin=said[0][0].origin) if said else None
 

@@ -55,7 +55,9 @@ def build_corpus(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_BYTES
         pq.write_table(table, temporary, row_group_size=_GROUP_ROWS, compression="snappy")
         temporary.replace(target)
     except OSError as error:
-        raise FwplanError(f"cannot write {str(target)!r}: {error.strerror or error}", where=str(target)) from error
+        raise FwplanError(
+            f"cannot write {str(target)!r}: {error.strerror or error}", where=str(target), hint="choose another place"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

@@ -103,7 +103,10 @@ def _measure(group: RowGroup, texts: list[str | None]) -> _Window:
 def _sum(windows: list[_Window]) -> _Window:
     total = _Window(*(sum(column) for column in zip(*windows, strict=True)))
     if not total.documents:
-        raise FwplanError(f"the {total.rows} rows that were read hold no text: each is null or empty")
+        raise FwplanError(
+            f"the {total.rows} rows that were read hold no text: each is null or empty",
+            hint='is it the right file? FineWeb keeps its text in the column "text"',
+        )
     return total
 
 

@@ -67,5 +67,9 @@ def encode_group(task: EncodeTask) -> EncodedGroup:
                 encoded.add(text, task.threshold)
     rows = encoded.skipped + sum(encoded.documents.values())
     if rows != group.rows:
-        raise FwplanError(f"row group {group.index} gave {rows} rows, not {group.rows}", where=str(group.path))
+        raise FwplanError(
+            f"row group {group.index} gave {rows} rows, not {group.rows}",
+            where=str(group.path),
+            hint="the file changed while it was read, or is damaged: fetch it again",
+        )
     return encoded

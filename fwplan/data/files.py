@@ -32,7 +32,11 @@ def _expand(path: Path) -> list[Path]:
     if path.is_dir():
         files = _in_folder(path)
         if not files:
-            raise FwplanError(f"folder {str(path)!r} holds no .parquet file", where=str(path))
+            raise FwplanError(
+                f"folder {str(path)!r} holds no .parquet file",
+                where=str(path),
+                hint="name the folder that the parquet files are in",
+            )
         return files
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     files = [Path(match).resolve() for match in matches if Path(match).is_file()]

@@ -59,7 +59,11 @@ def open_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]
     """
     sources = [_open_source(path) for path in find_files(paths)]
     if not any(source.rows for source in sources):
-        raise FwplanError("the parquet holds no rows", where=", ".join(str(source.path) for source in sources[:3]))
+        raise FwplanError(
+            "the parquet holds no rows",
+            where=", ".join(str(source.path) for source in sources[:3]),
+            hint="is it the right file?",
+        )
     return sources
 
 
@@ -103,10 +107,16 @@ def _row_group(path: Path, metadata: Any, index: int, column: int) -> RowGroup:
 
 def _check_text(schema: Any, path: Path) -> None:
     if TEXT not in schema.names:
-        raise FwplanError(f"no {TEXT!r} column; this file has {', '.join(schema.names)}", where=str(path))
+        raise FwplanError(
+            f"no {TEXT!r} column; this file has {', '.join(schema.names)}",
+            where=str(path),
+            hint='rename the column that holds the documents to "text"',
+        )
     kind = schema.field(TEXT).type
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise FwplanError(f"column {TEXT!r} is {kind}, not string", where=str(path))
+        raise FwplanError(
+            f"column {TEXT!r} is {kind}, not string", where=str(path), hint="write the documents as strings"
+        )
 
 
 def _footer_sha256(path: Path) -> str:
@@ -129,5 +139,7 @@ def _reading(path: Path) -> Iterator[None]:
             f"cannot read {path.name!r} as parquet: {reason}",
             where=str(path),
             # an errno means that the file was not even read: missing, or not ours to read
-            hint=None if getattr(error, "errno", None) else "the file may be truncated or damaged: download it again",
+            hint="may you read it?"
+            if getattr(error, "errno", None)
+            else "the file may be truncated or damaged: download it again",
         ) from error

@@ -64,7 +64,9 @@ def prepare(
         FwplanError: unusable input, a full disk, a foreign file in the way, or a worker that died.
     """
     if not 0 <= val_fraction < 1:
-        raise FwplanError(f"val_fraction must be at least 0 and below 1, not {val_fraction}")
+        raise FwplanError(
+            f"val_fraction must be at least 0 and below 1, not {val_fraction}", hint="a hundredth is customary: 0.01"
+        )
     sources, folder = open_sources(paths), Path(out_dir).expanduser()
     groups = [group for source in sources for group in source.groups]
     count = _worker_count(workers, groups)
@@ -115,7 +117,9 @@ def _fill(
     tally = _encode(writer, groups, threshold, workers, progress)
     if not sum(tally.documents.values()):
         raise FwplanError(
-            f"nothing to train on: each of {tally.skipped} rows is null or empty", where=str(groups[0].path)
+            f"nothing to train on: each of {tally.skipped} rows is null or empty",
+            where=str(groups[0].path),
+            hint="is it the right file?",
         )
     fair = _fair_threshold(tally, threshold)
     if fair != threshold:  # happens for a handful of documents only, so the second pass is short
@@ -151,7 +155,7 @@ def _fair_threshold(tally: _Tally, threshold: int) -> int:
 
 def _worker_count(workers: int | None, groups: list[RowGroup]) -> int:
     if workers is not None and workers < 1:
-        raise FwplanError(f"workers must be at least 1, not {workers}")
+        raise FwplanError(f"workers must be at least 1, not {workers}", hint="one per processor is a good choice")
     enough = 1 + sum(group.text_bytes for group in groups) // _BYTES_PER_WORKER
     return min(workers or min(cpus(), enough), len(groups), _MOST_WORKERS)
 

@@ -85,7 +85,11 @@ def read_meta(folder: Path) -> dict[str, Any]:
         meta = json.loads(path.read_text(encoding="utf-8"))
         version = meta["schema_version"]
     except FileNotFoundError:
-        raise FwplanError(f"no prepared data in {str(folder)!r}: it has no {META}", where=str(path)) from None
+        raise FwplanError(
+            f"no prepared data in {str(folder)!r}: it has no {META}",
+            where=str(path),
+            hint="name a folder that fwplan prepared, or the parquet itself",
+        ) from None
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise _damaged(path, error) from error
     if version != SCHEMA_VERSION:
@@ -135,7 +139,9 @@ def _check_size(shards: TokenShards, split: Split) -> None:
     try:
         found = path.stat().st_size
     except OSError as error:
-        raise FwplanError(f"cannot open {path.name}: {error.strerror}", where=str(path)) from error
+        raise FwplanError(
+            f"cannot open {path.name}: {error.strerror}", where=str(path), hint="check its permissions"
+        ) from error
     if found != expected:
         raise FwplanError(
             f"{path.name} is {found:,} bytes; {META} says {expected:,}", where=str(path), hint="prepare the data again"

@@ -54,7 +54,9 @@ def _entries(run_dir: Path) -> list[Path]:
     if not run_dir.exists():
         return []
     if not run_dir.is_dir():
-        raise FwplanError(f"{str(run_dir)!r} is a file, not a run directory", where=str(run_dir))
+        raise FwplanError(
+            f"{str(run_dir)!r} is a file, not a run directory", where=str(run_dir), hint="move that file away"
+        )
     return list(run_dir.iterdir())
 
 
@@ -62,7 +64,11 @@ def _create(run_dir: Path, spec: RunSpec) -> None:
     try:
         run_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FwplanError(f"cannot create {str(run_dir)!r}: {error.strerror}", where=str(run_dir)) from error
+        raise FwplanError(
+            f"cannot create {str(run_dir)!r}: {error.strerror}",
+            where=str(run_dir),
+            hint="put the plan in a folder that can be written",
+        ) from error
     write_json(run_dir / SPEC, spec.model_dump(mode="json"))
 
 

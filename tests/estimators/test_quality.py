@@ -1,0 +1,43 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwplan.estimators.quality import effective_tokens, expected_loss, law_loss
+from fwplan.estimators.tokens import fineweb_files
+
+
+@pytest.mark.parametrize(
+    ("parameters", "tokens", "expected"),
+    [(124e6, 2.5e9, 3.316), (124e6, 5e9, 3.146), (124e6, 10e9, 3.014), (350e6, 10e9, 2.790), (1558e6, 32e9, 2.423)],
+)
+def test_besiroglus_law(parameters, tokens, expected):
+    assert law_loss(parameters, tokens) == pytest.approx(expected, abs=0.0006)
+
+
+@pytest.mark.parametrize(("epochs", "worth"), [(1, 1), (2, 1.97), (4, 3.73), (8, 6.62), (16, 10.58), (40, 15.17)])
+def test_muennighoffs_repetition(epochs, worth):
+    assert effective_tokens(epochs * 1e9, 1e9) / 1e9 == pytest.approx(worth, abs=0.006)
+
+
+@given(st.floats(1e6, 1e12), st.floats(1e6, 1e12))
+def test_repetition_never_adds_tokens(tokens, unique):
+    assert effective_tokens(tokens, unique) <= tokens * (1 + 1e-12)
+
+
+# modded-nanogpt's early AdamW record and llm.c's recheck; FineWeb validation, GPT-2 124M.
+@pytest.mark.parametrize(("tokens", "measured"), [(5e9, 3.276), (10.26e9, 3.272)])
+def test_the_interval_holds_the_measured_anchors(tokens, measured):
+    loss = expected_loss(124e6, tokens)
+    assert loss.low - 0.002 <= measured <= loss.high + 0.002
+    assert loss.low < loss.point < loss.high
+
+
+def test_far_below_the_laws_data_there_is_no_figure():
+    assert expected_loss(3e6, 10e9) is None
+    assert expected_loss(124e6, 1e6) is None
+    assert expected_loss(124e6, 10e9, unique_tokens=1e6) is None
+
+
+def test_fineweb_files_for_a_number_of_tokens():
+    assert fineweb_files(700_000_000) == 1
+    assert fineweb_files(10_000_000_000) == 14

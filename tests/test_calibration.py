@@ -1,0 +1,91 @@
+import pytest
+
+from fwplan.calibration import calibrate, load_measurements, record, store_path
+from fwplan.errors import FwplanError
+from fwplan.estimation import estimate
+from fwplan.measurement import Measurement
+from fwplan.target import named_gpu
+
+CARD = named_gpu("RTX 4070")
+COMMON = {
+    "device_type": "cuda", "torch_version": "2.13.0", "fwplan_version": "0", "measured_at": "2026-01-01T00:00:00+00:00",
+    "tokens_per_second": 1.0, "timed_steps": 5,
+}  # fmt: skip
+
+
+@pytest.fixture
+def measured(run_spec):
+    def build(allocated=1.02, seconds=10.0, name="NVIDIA GeForce RTX 4070", **fields):
+        spec = run_spec(**fields)
+        predicted = estimate(spec, CARD, measurements=[]).memory.allocated_bytes
+        peak = round(predicted * allocated)
+        return Measurement(
+            spec=spec, device_name=name, predicted_allocated_bytes=predicted, peak_allocated_bytes=peak,
+            peak_reserved_bytes=round(peak * 1.03), device_used_bytes=round(peak * 1.03) + 400_000_000,
+            step_seconds=seconds, **COMMON,
+        )  # fmt: skip
+
+    return build
+
+
+def test_a_run_narrows_the_next_estimate_of_its_device(run_spec, measured):
+    spec = run_spec(max_steps=100)
+    before = estimate(spec, CARD, measurements=[])
+    after = estimate(spec, CARD, measurements=[measured()])
+    width = lambda e: e.use.device_used.high - e.use.device_used.low  # noqa: E731
+    assert after.memory_status == "calibrated"
+    assert after.use.allocated.point == pytest.approx(1.02 * before.use.allocated.point)
+    assert width(after) < width(before) / 2
+    assert after.step_seconds[0] < 10.0 < after.step_seconds[1]
+    assert after.step_seconds[1] / after.step_seconds[0] < 1.4
+    assert after.time_status == "calibrated"
+
+
+def test_the_lines_still_add_up_after_a_correction(run_spec, measured):
+    after = estimate(run_spec(), CARD, measurements=[measured()])
+    assert sum(line.bytes for line in after.at_peak()) == round(after.use.allocated.point)
+    assert any(line.status == "calibrated" for line in after.lines)
+
+
+def test_another_device_teaches_nothing(run_spec, measured):
+    assert calibrate(run_spec(), CARD.label, [measured(name="NVIDIA GeForce RTX 4070 Ti")]) is None
+    assert calibrate(run_spec(), "rtx-4070", [measured()]).runs == 1
+
+
+def test_another_mode_teaches_overheads_but_no_correction(run_spec, measured):
+    found = calibrate(run_spec(compile=False), CARD.label, [measured()])
+    assert found.allocated_ratio is None
+    assert found.reserved_ratio == pytest.approx(1.03, rel=1e-6)
+    assert found.context_bytes == 400_000_000
+    assert found.timed == ()
+
+
+def test_speed_carries_to_another_shape_with_a_wider_interval(run_spec, measured):
+    small = estimate(run_spec(n_layer=6), CARD, measurements=[measured(seconds=8.0)])
+    same = estimate(run_spec(), CARD, measurements=[measured(seconds=8.0)])
+    assert small.step_seconds[1] < same.step_seconds[1] * 1.5
+    spread = [e.step_seconds[1] / e.step_seconds[0] for e in (same, small)]
+    assert spread[0] < spread[1]
+
+
+def test_disagreeing_runs_widen_the_interval(run_spec, measured):
+    one = calibrate(run_spec(), CARD.label, [measured(allocated=1.0)])
+    two = calibrate(run_spec(), CARD.label, [measured(allocated=1.0), measured(allocated=1.1)])
+    assert two.allocated_error > one.allocated_error
+
+
+def test_the_store_keeps_every_run_and_survives_a_torn_line(measured):
+    assert load_measurements() == []
+    first, second = measured(), measured(seconds=5.0)
+    record(first)
+    with store_path().open("a") as store:
+        store.write('{"spec": {"mod\n')
+    record(second)
+    assert load_measurements() == [first, second]
+
+
+def test_a_store_that_cannot_be_written_is_named(measured, monkeypatch):
+    monkeypatch.setenv("FWPLAN_HOME", "/dev/null/x")
+    with pytest.raises(FwplanError, match="cannot save the measurement") as caught:
+        record(measured())
+    assert caught.value.where == "/dev/null/x/measurements.jsonl"

@@ -1,0 +1,88 @@
+import json
+
+import pytest
+
+import fwplan
+from fwplan.errors import FwplanError
+from fwplan.estimation import estimate
+from fwplan.spec import DataSpec, DeviceSpec
+from fwplan.target import named_gpu, nominal_gpu, target_of
+from fwplan.units import GIB
+
+
+def test_the_public_names_are_there():
+    from fwplan import DataSpec, DeviceSpec, ModelSpec, Plan, RunSpec, TrainSpec, estimate, load_config, suggest
+
+    spec = RunSpec(
+        model=ModelSpec(n_layer=12, n_head=12, n_embd=384),
+        train=TrainSpec(micro_batch_size=8, grad_accum_steps=32, max_steps=1000),
+        device=DeviceSpec(name="RTX 4070"),
+        data=DataSpec(tokens=10**9),
+    )
+    assert estimate(spec).verdict == "fits"
+    assert suggest(gpu="4070", tokens=1e9).plan.model.n_layer > 1
+    assert callable(load_config)
+    assert Plan.__name__ == "Plan"
+    assert set(fwplan.__all__) <= {*dir(fwplan), *fwplan._HOMES}
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fwplan.nothing
+
+
+def test_json_has_the_contracts_keys_and_whole_bytes(run_spec):
+    spec = run_spec(max_steps=100, data=DataSpec(tokens=10**7))
+    document = json.loads(json.dumps(estimate(spec, named_gpu("4070"), measurements=[]).as_dict()))
+    peak = document["peak"]
+    assert document["verdict"] == "fits_at_point"
+    assert document["parameters"] == {"total": 124_373_760, "non_position": 123_587_328}
+    assert set(peak) == {
+        "allocated_bytes", "allocated_interval", "reserved_bytes", "device_used_bytes", "phase", "status"
+    }  # fmt: skip
+    assert peak["status"] == "prior"
+    for low, high in (peak["allocated_interval"], peak["reserved_bytes"], peak["device_used_bytes"]):
+        assert isinstance(low, int)
+        assert isinstance(high, int)
+        assert low <= high
+    at_peak = [line for line in document["lines"] if peak["phase"] in line["phases"]]
+    assert sum(line["bytes"] for line in at_peak) == peak["allocated_bytes"]
+    assert set(document["lines"][0]) == {
+        "name", "bytes", "shape", "dtype", "phases", "kind", "formula", "source", "status"
+    }  # fmt: skip
+    assert all(line["source"] and line["formula"] for line in document["lines"])
+    assert document["tokens"]["epochs"] == pytest.approx(100 * 16 * 1024 / 10**7)
+    assert document["time"]["step_seconds"][0] < document["time"]["step_seconds"][1]
+    assert document["energy_kwh"][0] < document["energy_kwh"][1]
+
+
+def test_what_is_unknown_is_none_and_never_zero(run_spec):
+    nothing = estimate(run_spec(), measurements=[])
+    assert nothing.verdict == "no_device"
+    assert nothing.step_seconds is nothing.total_seconds is nothing.energy_kwh is nothing.loss is None
+    stranger = estimate(run_spec(device=DeviceSpec(name="Voodoo 2", total_bytes=8 * GIB)), measurements=[])
+    assert stranger.step_seconds is None
+    assert stranger.verdict == "does_not_fit"
+
+
+def test_fsdp_is_undecidable(run_spec):
+    found = estimate(run_spec(parallel="fsdp", world_size=8), named_gpu("4070"), measurements=[])
+    assert found.verdict == "undecidable"
+    assert found.as_dict()["peak"] is None
+    assert "fsdp" in found.undecidable
+
+
+def test_the_specs_own_figures_win_over_the_tables():
+    device = DeviceSpec(name="RTX 4070", total_bytes=12_582_912_000, in_use_bytes=0)
+    assert target_of(device).device == device
+    assert target_of(DeviceSpec(name="RTX 4070")).device.in_use_bytes > 0
+
+
+def test_speed_of_an_unnamed_card_is_that_of_the_known_ones_of_its_size(run_spec):
+    spec = run_spec(max_steps=10)
+    unnamed = estimate(spec, nominal_gpu(12 * GIB), measurements=[]).step_seconds
+    named = estimate(spec, named_gpu("4070"), measurements=[]).step_seconds
+    assert unnamed[0] <= named[0]
+    assert named[1] <= unnamed[1]
+
+
+def test_an_unknown_card_is_named_in_the_error():
+    with pytest.raises(FwplanError, match="unknown GPU 'Voodoo 2'"):
+        named_gpu("Voodoo 2")

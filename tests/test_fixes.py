@@ -1,0 +1,47 @@
+import pytest
+
+from fwplan.estimation import estimate
+from fwplan.fixes import fixes
+from fwplan.target import named_gpu
+
+EAGER = {"compile": False, "returns_logits": True, "keeps_logits": True, "grad_accum_steps": 32}
+
+
+@pytest.fixture
+def found(run_spec):
+    before = estimate(run_spec(n_embd=576, **EAGER), named_gpu("4070"), measurements=[])
+    return before, fixes(before, [])
+
+
+def test_each_is_a_full_estimate_of_a_changed_run(found):
+    before, listed = found
+    for fix in listed:
+        assert fix.estimate.spec != before.spec
+        assert fix.estimate.use == estimate(fix.estimate.spec, before.target, measurements=[]).use
+        assert fix.why
+
+
+def test_what_helps_comes_first_and_really_frees_memory(found):
+    before, listed = found
+    helps = [fix.helps for fix in listed]
+    assert helps == sorted(helps, reverse=True)
+    for fix in listed:
+        freed = before.use.allocated.point - fix.estimate.use.allocated.point
+        assert (freed >= 0.03 * before.use.allocated.point) == fix.helps
+
+
+def test_tokens_a_step_are_kept(found):
+    before, listed = found
+    for fix in listed:
+        if fix.change.startswith("micro-batch"):
+            assert fix.estimate.spec.tokens_per_step == before.spec.tokens_per_step
+
+
+def test_popular_advice_is_shown_as_useless(run_spec):
+    compiled = estimate(run_spec(n_embd=576, **EAGER | {"compile": True}), named_gpu("4070"), measurements=[])
+    useless = {fix.change for fix in fixes(compiled, []) if not fix.helps}
+    assert {"compile=False", "accumulation 24", "dtype float16"} <= useless
+
+
+def test_an_undecidable_run_has_none(run_spec):
+    assert fixes(estimate(run_spec(parallel="fsdp", world_size=2), measurements=[]), []) == []

@@ -1,0 +1,91 @@
+"""What the terminal shows, held by golden files. FWPLAN_UPDATE_GOLDEN=1 rewrites them: read the difference."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fwplan import commands
+from fwplan.errors import FwplanError
+from fwplan.render import error_lines, explain_lines, run_lines, show, suggest_lines
+
+GOLDEN = Path(__file__).parent / "golden"
+CONFIG = """\
+# 125M parameters, fits 12 GB
+n_layer = 12
+n_head = 12
+n_embd = 576
+dropout = 0.0
+block_size = 1024
+batch_size = 16  # sequences
+gradient_accumulation_steps = 32
+max_iters = 20000
+lr_decay_iters = 20000
+compile = False
+use_rope = True
+"""
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("config.py").write_text(CONFIG, encoding="utf-8")
+
+
+def _check(name, lines, capsys):
+    show(lines)
+    text = capsys.readouterr().out
+    path = GOLDEN / f"{name}.txt"
+    if os.environ.get("FWPLAN_UPDATE_GOLDEN"):
+        path.write_text(text, encoding="utf-8")
+    assert text == path.read_text(encoding="utf-8")
+    assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
+    assert "\x1b" not in text
+
+
+def test_explain_on_a_card_that_is_too_small(capsys):
+    _check("explain-4070", explain_lines(commands.explain("config.py", gpu="RTX 4070")), capsys)
+
+
+def test_explain_without_a_device(capsys):
+    _check("explain-no-device", explain_lines(commands.explain("config.py", ["--compile=True"])), capsys)
+
+
+def test_explain_fixed(capsys):
+    _check("explain-fixed", explain_lines(commands.explain("config.py", vram=12, fix=1)), capsys)
+
+
+def test_suggest(capsys):
+    _check("suggest-vram-12", suggest_lines(commands.suggest(vram=12, tokens=10e9), "plan.json"), capsys)
+
+
+def test_error(capsys):
+    error = FwplanError("it [broke]", where="config.py:3", hint="mend it")
+    show(error_lines(error), to_stderr=True)
+    assert capsys.readouterr().err == "error: it [broke]\n  --> config.py:3\nhint: mend it\n"
+
+
+@pytest.mark.parametrize("name", ["explain-4070", "explain-no-device", "explain-fixed", "suggest-vram-12"])
+def test_the_printed_lines_add_up_to_the_printed_total(name):
+    text = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").split("Peak: ")[1]
+    rows = [line[33:].split() for line in text.splitlines()[1:]]
+    sizes = [
+        float(row[0]) * {"GiB": 1024, "MiB": 1}[row[1]] for row in rows if len(row) > 1 and row[1] in {"GiB", "MiB"}
+    ]
+    total = next(size for size, line in zip(sizes, text.splitlines()[1:], strict=False) if "allocated" in line)
+    parts = sizes[: sizes.index(total)]
+    assert sum(parts) == pytest.approx(total, abs=0.006 * 1024 * len(parts))
+
+
+def test_a_run_report(capsys, run_spec):
+    spec = run_spec(
+        n_layer=1, n_head=1, n_embd=16, vocab_size=64, context_length=16, micro_batch_size=2, compile=False,
+        dtype="float32", max_steps=5,
+    )  # fmt: skip
+    Path("spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    show(run_lines(commands.run("spec.json", device="cpu", dry_run=True)))
+    text = capsys.readouterr().out
+    assert "predicted" in text
+    assert "live tensors" in text
+    assert "learned: for " in text
+    assert "fwplan run spec.json" in text
