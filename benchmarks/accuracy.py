@@ -14,6 +14,7 @@ import sys
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+import torch
 from cpu_steps import CpuRow, measure
 from drawn import SEED, compiled_specs, describe, eager_specs
 from published import MODES, OFF, PublishedRow, published_rows
@@ -52,6 +53,7 @@ def main() -> None:
     body: dict[str, Any] = {
         "unit": "allocated bytes of live tensors at the peak of a step; error is (predicted - measured) / measured",
         "seed": options.seed,
+        "threads": torch.get_num_threads(),  # on CPU, half-precision matmuls and attention take scratch for each
         "summary": summary,
         "published": [row.as_dict() for row in rows],
         "cpu_eager": [row.as_dict() for row in eager],

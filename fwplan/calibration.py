@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 LEAST_ERROR = 0.02
 # How far a measured speed carries: to the same shape (clocks and neighbours vary), and to another one of that device.
 SAME_SHAPE_TIME, OTHER_SHAPE_TIME = 1.15, 1.5
+# A run teaches about runs of its own size: overheads that dwarf a toy vanish beside a real model, and the reverse.
+COMPARABLE_BYTES, COMPARABLE_FLOPS = 4.0, 16.0
 
 
 @dataclass(frozen=True)
@@ -106,14 +108,20 @@ def load_measurements() -> list[Measurement]:
     return measurements
 
 
-def calibrate(spec: RunSpec, device_name: str, measurements: Iterable[Measurement]) -> Calibration | None:
-    """Return what the measurements on that device say about this spec, or None where there are none."""
+def calibrate(
+    spec: RunSpec, predicted_bytes: int, device_name: str, measurements: Iterable[Measurement]
+) -> Calibration | None:
+    """Return what the measurements on that device say about this spec, or None where there are none.
+
+    predicted_bytes is the formula's allocated peak of the spec: memory is learned from runs of comparable size only.
+    """
     here = [m for m in measurements if _same_device(m, device_name)]
     if not here:
         return None
-    ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in here if _mode(m.spec) == _mode(spec)]
+    sized = [m for m in here if _within(m.predicted_allocated_bytes, predicted_bytes, COMPARABLE_BYTES)]
+    ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in sized if _mode(m.spec) == _mode(spec)]
     ratio = median(ratios) if ratios else None
-    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in here if m.peak_reserved_bytes]
+    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in sized if m.peak_reserved_bytes]
     contexts = [
         max(0, m.device_used_bytes - m.peak_reserved_bytes - _others(m.spec))
         for m in here
@@ -125,7 +133,7 @@ def calibrate(spec: RunSpec, device_name: str, measurements: Iterable[Measuremen
         allocated_ratio=ratio,
         allocated_error=max((abs(r / ratio - 1) for r in ratios), default=0.0) + LEAST_ERROR if ratio else LEAST_ERROR,
         reserved_ratio=max(reserved) if reserved else None,
-        context_bytes=max(contexts) if contexts else None,
+        context_bytes=round(median(contexts)) if contexts else None,
         timed=timed,
         time_factor=SAME_SHAPE_TIME if timed and _shape(timed[0].spec) == _shape(spec) else OTHER_SHAPE_TIME,
     )
@@ -144,14 +152,25 @@ def _key(name: str) -> str:
 def _mode(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides which formula was used: one mode's correction says nothing about another's."""
     train = spec.train
-    return train.dtype, train.compile, train.loss, train.checkpointing, train.attention, spec.model.dropout > 0
+    decides = ("dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every",
+               "attention", "optimizer_impl", "parallel")  # fmt: skip
+    return *(getattr(train, name) for name in decides), train.grad_accum_steps > 1, spec.model.dropout > 0
 
 
 def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
-    """Return the runs of this spec's precision and compilation: those of its very shape, if there are any."""
-    mode = (spec.train.dtype, spec.train.compile)
+    """Return the runs of this spec's precision and compilation: those of its very shape, else of comparable work."""
+    mode, work = (spec.train.dtype, spec.train.compile), _micro_step_flops(spec)
     alike = [m for m in measurements if (m.spec.train.dtype, m.spec.train.compile) == mode]
-    return tuple([m for m in alike if _shape(m.spec) == _shape(spec)] or alike)
+    same = [m for m in alike if _shape(m.spec) == _shape(spec)]
+    return tuple(same or [m for m in alike if _within(_micro_step_flops(m.spec), work, COMPARABLE_FLOPS)])
+
+
+def _micro_step_flops(spec: RunSpec) -> float:
+    return executed_flops(spec) / spec.train.grad_accum_steps
+
+
+def _within(a: float, b: float, factor: float) -> bool:
+    return b / factor <= a <= b * factor
 
 
 def _shape(spec: RunSpec) -> tuple[object, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +14,7 @@ import typer
 from fwplan import __version__
 from fwplan.errors import ExitCode, FwplanError
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None)
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 
 Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
 Vram = Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")]
@@ -48,7 +50,7 @@ def suggest(
     from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
     from fwplan.render import show, suggest_lines  # noqa: PLC0415
 
-    commands.refuse_started(output)
+    commands.refuse_output(output)
     suggestion = commands.suggest(
         tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context
     )
@@ -77,7 +79,7 @@ def explain(
     from fwplan.render import explain_lines, show  # noqa: PLC0415
 
     if output is not None:
-        commands.refuse_started(output)
+        commands.refuse_output(output)
     found = commands.explain(config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, fix=fix)
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
@@ -85,6 +87,8 @@ def explain(
         _print_json(found.as_dict())
     else:
         show(explain_lines(found))
+        if output is not None:
+            show([f"  written: {output}"])
     raise typer.Exit(_EXIT.get(found.estimate.verdict, ExitCode.OK))
 
 
@@ -97,17 +101,18 @@ def run(
     data: Annotated[str | None, typer.Option(help="Parquet or prepared tokens, in place of the plan's.")] = None,
     steps: Annotated[int | None, typer.Option(min=1, help="Stop after this many steps; --resume goes on.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda, in place of the plan's.")] = None,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="A few steps on random tokens; nothing is written.")
-    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="A few steps on random tokens: does it fit?")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint, exactly.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Run even what is expected not to fit.")] = False,
 ) -> None:
     """Prepare the data, train the plan, and check what was predicted against what was measured."""
     from fwplan import commands  # noqa: PLC0415
     from fwplan.render import run_lines, show  # noqa: PLC0415
 
-    report = commands.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume)
+    report = commands.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume, force=force)
     show(run_lines(report))
+    if report.unsaved is not None:
+        raise report.unsaved
 
 
 def _print_json(document: dict[str, Any]) -> None:
@@ -116,13 +121,41 @@ def _print_json(document: dict[str, Any]) -> None:
 
 def main() -> None:
     """Run the command line; every error ends as one clear message and the documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs shows "?", not a traceback
     try:
-        app()
-    except FwplanError as error:
-        from fwplan.render import error_lines, show  # noqa: PLC0415
+        sys.exit(_guarded())
+    except BrokenPipeError:  # whoever read us has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(ExitCode.OK)
 
-        show(error_lines(error), to_stderr=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
+
+def _guarded() -> int:
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+    except FwplanError as error:
+        return _report(error)
+    except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\ninterrupted\n")
-        sys.exit(ExitCode.INTERRUPTED)
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        return _report(FwplanError(f"cannot write the answer: {error.strerror}", hint="is the disk full?"))
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors have it; anything else is a bug
+            raise
+        return _report(FwplanError(error.format_message(), hint="fwplan --help, or fwplan COMMAND --help"))
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _report(error: FwplanError) -> int:
+    """Say the error on stderr and, where JSON was asked for, as a document on stdout too."""
+    from fwplan.render import error_lines, show  # noqa: PLC0415
+
+    if "--json" in sys.argv:
+        _print_json({"error": {"message": error.message, "where": error.where, "hint": error.hint}})
+    show(error_lines(error), to_stderr=True)
+    return error.exit_code

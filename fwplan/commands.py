@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import math
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,9 @@ from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import Estimate, estimate
-from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files
+from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files, fineweb_pattern
 from fwplan.fixes import Fix, fixes
-from fwplan.plan import Plan, run_directory
+from fwplan.plan import Plan, Prediction, run_directory
 from fwplan.planner import Request, Suggestion, search
 from fwplan.spec import DataSpec, RunSpec
 from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from fwplan.train.loop import TrainResult
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
-MAX_CONTEXT = 2**20
+MAX_CONTEXT, MAX_HOURS = 2**20, 1e6
 
 
 # ---------------------------------------------------------------- suggest
@@ -58,16 +58,16 @@ def suggest(
     Raises:
         FwplanError: an argument cannot be used, or nothing fits.
     """
-    if not (math.isfinite(hours) and hours > 0):
-        raise FwplanError(f"--hours must be positive and finite, not {hours}", hint="a week is --hours 168")
+    if not 0 < float(hours) <= MAX_HOURS:
+        raise FwplanError(f"--hours must be above 0 and at most {MAX_HOURS:g}, not {hours}", hint="a week is 168")
     if not 1 <= context <= MAX_CONTEXT:
-        raise FwplanError(f"--context must be 1 to {MAX_CONTEXT}, not {context}", hint="GPT-2's is --context 1024")
+        raise FwplanError(f"--context must be 1 to {MAX_CONTEXT}, not {context}", hint="GPT-2's is 1024")
     return search(
         Request(
             target=_target(gpu, vram, device) or detected() or this_cpu(),
             tokens=parse_count(str(tokens)) if tokens is not None else None,
-            hours=hours,
-            context_length=context,
+            hours=float(hours),
+            context_length=int(context),
             data=_counted(data) if data is not None else None,
         )
     )
@@ -78,10 +78,10 @@ def _target(gpu: str | None, vram: float | str | None, device: str | None) -> Ta
     if device not in (None, "cpu", "cuda"):
         raise FwplanError(f"unknown device {device!r}", hint="use cpu or cuda, or name a card: --gpu 4070")
     if device == "cpu":
-        if gpu or vram is not None:
+        if gpu is not None or vram is not None:
             raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
         return this_cpu()
-    if gpu:
+    if gpu is not None:
         target = named_gpu(gpu)
         if vram is not None and not any(card.nominal_gib == parse_gib(str(vram)) / GIB for card in target.cards):
             raise FwplanError(f"{target.label} has not {vram} GiB", hint="give --gpu or --vram, or make them agree")
@@ -99,12 +99,21 @@ def _counted(path: str | Path) -> DataSpec:
     return DataSpec(path=str(Path(path).expanduser().resolve()), tokens=count_tokens(path).tokens)
 
 
-def refuse_started(output: Path) -> None:
-    """Raise where the file is the plan of a run that has begun: its figures are what that run is checked against."""
-    if not output.is_file():
-        return
+def refuse_output(output: Path) -> None:
+    """Raise where a plan cannot go: no .json, something else's place, or the plan of a run that has begun.
+
+    The figures of such a plan are what its run is checked against.
+    """
+    if output.suffix != ".json":
+        raise FwplanError(f"{str(output)!r} is no place for a plan", hint="name a file that ends in .json")
     try:
+        if not output.exists():
+            return
         started = run_directory(output, Plan.load(output).spec)
+    except OSError as error:
+        raise FwplanError(
+            f"cannot write {str(output)[:80]!r}: {error.strerror}", hint="choose a shorter path"
+        ) from None
     except FwplanError:
         raise FwplanError(f"{output} exists and is not a plan", hint="choose another place: -o other.json") from None
     if started.exists():
@@ -126,13 +135,14 @@ class Explanation:
     estimate: Estimate
     fixes: tuple[Fix, ...]
     fitting_gb: tuple[int, ...]  # empty where a device was named
+    command: str  # what to type for the same again
 
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as `explain --json` prints it."""
         return self.estimate.as_dict() | {
-            "fixes": [fix.as_dict() for fix in self.fixes],
+            "fixes": [{"number": n} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
             "fits_cards_gb": list(self.fitting_gb),
-            "notes": list(self.loaded.notes),
+            "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
         }
 
@@ -164,13 +174,26 @@ def explain(
     past = load_measurements()
     chosen = estimate(spec, _target(gpu, vram, None), measurements=past)
     found = fixes(chosen, past)
+    command = _command(config, overrides, gpu, vram, world_size)
     if fix is not None:
-        if not 1 <= fix <= len(found):
-            raise FwplanError(f"there is no fix {fix}", hint=f"fwplan explain {config} lists {len(found)}")
-        chosen = found[fix - 1].estimate
+        helpful = [item for item in found if item.helps]
+        if not 1 <= fix <= len(helpful):
+            raise FwplanError(f"there is no fix {fix}", hint=f"{command} lists {len(helpful)}")
+        chosen = helpful[fix - 1].estimate
         found = fixes(chosen, past)
     fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
-    return Explanation(loaded, chosen, tuple(found), fitting)
+    return Explanation(loaded, chosen, tuple(found), fitting, command)
+
+
+def _command(
+    config: str | Path, overrides: Sequence[str], gpu: str | None, vram: float | str | None, world_size: int
+) -> str:
+    words = ["fwplan", "explain", str(config)]
+    words += ["--gpu", gpu] if gpu is not None else []
+    words += ["--vram", str(vram)] if vram is not None else []
+    words += ["--world-size", str(world_size)] if world_size > 1 else []
+    words += ["--", *overrides] if overrides else []
+    return shlex.join(words)
 
 
 def _decided(loaded: LoadedConfig) -> RunSpec:
@@ -200,10 +223,11 @@ class RunReport:
 
     plan_path: Path
     before: Estimate
+    predicted: Prediction  # the plan's own; of a spec, what the estimate said just before the run
     measurement: Measurement | None
     after: Estimate | None  # the same spec, estimated with this run's measurement
     result: TrainResult | None  # None after a dry run
-    store: Path | None
+    unsaved: FwplanError | None  # why the measurement could not be kept
 
 
 def run(
@@ -214,14 +238,25 @@ def run(
     device: str | None = None,
     dry_run: bool = False,
     resume: bool = False,
+    force: bool = False,
 ) -> RunReport:
-    """Train a plan and return the report. A dry run takes a few steps on random tokens and writes nothing.
+    """Train a plan and return the report. A dry run takes a few steps on random tokens; only its figures are kept.
+
+    Args:
+        plan: a plan.json, or anything that explain reads.
+        data: parquet, or a folder of prepared tokens; None: the plan's.
+        steps: stop after so many steps.
+        device: "cpu" or "cuda"; None: the plan's, else the best there is.
+        dry_run: take a few steps on random tokens, train nothing.
+        resume: go on from the last checkpoint.
+        force: run even what is expected not to fit.
 
     Raises:
-        FwplanError: the plan, its data or the device cannot serve the run.
+        FwplanError: the plan, its data or the device cannot serve the run, or it will not fit (exit code 3).
     """
     plan = Path(plan)
-    spec = _decided(load_config(plan))
+    loaded = load_config(plan)
+    spec = _decided(loaded)
     from fwplan.train.device import check_supported, resolve_device  # noqa: PLC0415  # torch, only to train
 
     torch_device = resolve_device(device or (spec.device.type if spec.device else None))
@@ -229,18 +264,24 @@ def run(
     spec = spec.model_copy(update={"device": target.device})
     check_supported(spec, torch_device)
     before = estimate(spec, target)
-    if before.memory is None:
+    if before.memory is None or before.use is None:
         raise FwplanError(
-            f"undecidable: {before.undecidable}",
-            exit_code=ExitCode.UNDECIDABLE,
-            hint="choose a mode that is modelled: fwplan explain says which value is in the way",
+            f"undecidable: {before.undecidable}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
-    predicted = before.memory.allocated_bytes
+    if before.verdict == "does_not_fit" and not force:
+        needed, free = gib(before.use.device_used.low), gib(before.available_bytes or 0)
+        raise FwplanError(
+            f"will not fit on {target.label}: needs at least {needed}, {free} available",
+            where=str(plan),
+            hint=f"fwplan explain {plan} says what would fit; --force tries all the same",
+            exit_code=ExitCode.DOES_NOT_FIT,
+        )
+    predicted = Plan.load(plan).predicted if loaded.kind == "plan" else Plan.of(before, "").predicted
     result = None
     if dry_run:
         from fwplan.train.dry_run import dry_run as take_a_few_steps  # noqa: PLC0415
 
-        measurement: Measurement | None = take_a_few_steps(spec, torch_device, predicted)
+        measurement: Measurement | None = take_a_few_steps(spec, torch_device, before.memory.step_bytes)
     else:
         from fwplan.train.loop import train  # noqa: PLC0415
 
@@ -249,16 +290,19 @@ def run(
             _shards(spec, data, plan),
             run_directory(plan, spec),
             device=torch_device,
-            predicted_allocated_bytes=predicted,
+            predicted_allocated_bytes=before.memory.step_bytes,
             steps=steps,
             resume=resume,
         )
         measurement = result.measurement
     if measurement is None:
-        return RunReport(plan, before, None, None, result, None)
+        return RunReport(plan, before, predicted, None, None, result, None)
     measurement = measurement.model_copy(update={"device_name": target.label})
-    store = record(measurement)
-    return RunReport(plan, before, measurement, estimate(spec, target), result, store)
+    try:
+        record(measurement)
+    except FwplanError as error:
+        return RunReport(plan, before, predicted, measurement, None, result, error)
+    return RunReport(plan, before, predicted, measurement, estimate(spec, target), result, None)
 
 
 def _target_here(device_type: str) -> Target:
@@ -276,12 +320,14 @@ def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
     path = data or (spec.data.path if spec.data else None)
     if path is None:
         raise _no_data(spec, plan)
+    if data is None and (plan.parent / path).exists():
+        path = plan.parent / path  # a plan's relative path starts at the plan
     from fwplan.data.shards import META, open_shards  # noqa: PLC0415
 
     if (Path(path) / META).is_file():
         return open_shards(path)
     from fwplan.data.prepare import prepare  # noqa: PLC0415
-    from fwplan.render import byte_progress  # noqa: PLC0415
+    from fwplan.train.log import byte_progress  # noqa: PLC0415
 
     with byte_progress("tokenizing") as progress:
         return prepare(path, tokens_directory(plan, path), progress=progress)
@@ -297,15 +343,16 @@ def _no_data(spec: RunSpec, plan: Path) -> FwplanError:
     tokens = spec.total_tokens
     if tokens is None:
         return FwplanError(
-            "the plan names no data and no horizon", where=str(plan), hint="give --data PATH and max_steps"
+            "the plan names no data and no horizon", where=str(plan), hint="give it max_steps, and --data PATH"
         )
     files = fineweb_files(tokens)
     disk = gib(files * FINEWEB_FILE_BYTES + 2 * tokens)
+    need = "1 FineWeb file" if files == 1 else f"{files} FineWeb files"
     return FwplanError(
-        f"the plan names no data; {si(tokens)} tokens are about {files} FineWeb files, {disk} of disk tokenized",
+        f"the plan names no data; {si(tokens)} tokens are about {need}, {disk} of disk with the tokens",
         where=str(plan),
         hint=(
-            "huggingface-cli download HuggingFaceFW/fineweb --repo-type dataset --include 'sample/10BT/*.parquet' "
-            "--local-dir fineweb; then --data fineweb"
+            "huggingface-cli download HuggingFaceFW/fineweb --repo-type dataset "
+            f"--include '{fineweb_pattern(files)}' --local-dir fineweb; then --data fineweb"
         ),
     )

@@ -37,8 +37,8 @@ class FwplanError(Exception):
         self.exit_code = exit_code
 
     def __reduce__(self) -> tuple[Any, ...]:  # so that a worker process can hand it on
-        fields = {"hint": self.hint, "where": self.where, "exit_code": self.exit_code}
-        return partial(type(self), **fields), (self.message,)
+        again = partial(type(self), hint=self.hint, where=self.where, exit_code=self.exit_code)
+        return again, (self.message,)
 
     def __str__(self) -> str:
         lines = [self.message]

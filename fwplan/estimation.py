@@ -14,7 +14,7 @@ from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.quality import ExpectedLoss, expected_loss
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
-from fwplan.target import Target, hardware, target_of
+from fwplan.target import Target, hardware, named_gpu, target_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,7 +35,7 @@ class Estimate:
     target: Target | None
     parameters: ParameterCount
     memory: Memory | None
-    undecidable: str | None  # why memory is None
+    undecidable: str | None  # why there is no verdict
     use: Use | None
     available_bytes: int | None
     verdict: Verdict
@@ -124,28 +124,32 @@ def _line(line: Line) -> dict[str, Any]:
 
 
 def estimate(
-    spec: RunSpec, target: Target | None = None, *, measurements: Sequence[Measurement] | None = None
+    spec: RunSpec, target: Target | str | None = None, *, measurements: Sequence[Measurement] | None = None
 ) -> Estimate:
     """Return the Estimate of a run.
 
     Args:
         spec: the run.
-        target: the device it is meant for; None takes the spec's own device, if it names one.
+        target: the device it is meant for, or a card's name; None takes the spec's own device, if it names one.
         measurements: past runs to learn from; None reads the store.
 
     Raises:
         FwplanError: the measurement store exists but cannot be read.
     """
+    if isinstance(target, str):
+        target = named_gpu(target)
     if target is None and spec.device is not None:
         target = target_of(spec.device)
     if target is not None:
         spec = spec.model_copy(update={"device": target.device})
     past = load_measurements() if measurements is None else measurements
-    calibration = calibrate(spec, target.label, past) if target else None
     reason = unsupported(spec)
     memory = None if reason else estimate_memory(spec)
+    calibration = calibrate(spec, memory.step_bytes if memory else 0, target.label, past) if target else None
     use = device_use(memory, target.device.type if target else "cuda", calibration) if memory else None
     available = available_bytes(target.device) if target else None
+    if target is not None and available is None:
+        reason = f"the memory of {target.label} is unknown"
     parameters, tokens = count_parameters(spec.model), count_run_tokens(spec)
     speed = hardware(spec, target) if target else None
     measured = calibration.step_seconds(spec, speed) if calibration else None
@@ -160,13 +164,13 @@ def estimate(
         undecidable=reason,
         use=use,
         available_bytes=available,
-        verdict="undecidable" if use is None else verdict(use, available),
+        verdict="undecidable" if reason or use is None else verdict(use, available),
         flops=model_flops(spec),
         tokens=tokens,
         step_seconds=seconds,
         time_status=None if seconds is None else "calibrated" if measured else "prior",
         total_seconds=total,
         energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
-        loss=expected_loss(parameters.total, tokens.total, tokens.per_epoch) if tokens.total else None,
+        loss=expected_loss(parameters.non_position, tokens.total, tokens.per_epoch) if tokens.total else None,
         calibration=calibration,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +16,13 @@ if TYPE_CHECKING:
 
 
 def replace_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Let write fill a temporary file beside path, flush it to disk, then rename it over path."""
+    """Let write fill a temporary file beside path, flush it to disk, then rename it over path.
+
+    Raises:
+        OSError: as the system says; also where path exists and is no regular file (a device, a folder).
+    """
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EEXIST, "it exists and is not a regular file")
     temporary = path.with_name(path.name + ".tmp")
     try:
         with temporary.open("wb") as file:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from fwplan.spec import Bytes, RunSpec, Spec
+from typing import Annotated
+
+from pydantic import Field
+
+from fwplan.spec import Bytes, Count, RunSpec, Spec
 
 
 class Measurement(Spec):
@@ -18,11 +22,11 @@ class Measurement(Spec):
     torch_version: str
     fwplan_version: str
     measured_at: str  # ISO 8601, UTC
-    predicted_allocated_bytes: Bytes  # by the formula alone, before any calibration
-    peak_allocated_bytes: Bytes
+    predicted_allocated_bytes: Count  # by the formula alone, before any calibration
+    peak_allocated_bytes: Count
     peak_reserved_bytes: Bytes | None = None
     device_used_bytes: Bytes | None = None
     rss_bytes: Bytes | None = None  # CPU: largest resident set of the process
-    step_seconds: float  # median over the timed steps
+    step_seconds: Annotated[float, Field(gt=0)]  # median over the timed steps
     tokens_per_second: float
     timed_steps: int

@@ -59,10 +59,7 @@ class Plan(RunSpec):
                 where=str(path),
                 hint=f"fwplan explain {path} -o plan.json",
             )
-        try:
-            return cls.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
-        except ValidationError as error:
-            raise spec_error(error, str(path)) from None
+        return _validated(document, str(path))
 
     @classmethod
     def of(cls, chosen: Estimate, objective: str, reasons: dict[str, str] | None = None) -> Plan:
@@ -84,13 +81,21 @@ class Plan(RunSpec):
             step_seconds=chosen.step_seconds,
             expected_loss=(chosen.loss.low, chosen.loss.high) if chosen.loss else None,
         )
-        spec = {name: getattr(chosen.spec, name) for name in RunSpec.model_fields}
-        return cls(**spec, fwplan_version=__version__, objective=objective, predicted=prediction, reasons=reasons or {})
+        rest = {"fwplan_version": __version__, "objective": objective, "reasons": reasons or {}}
+        document = chosen.spec.model_dump(mode="json") | {"predicted": prediction.model_dump(mode="json")} | rest
+        return _validated(document, "the plan")
 
     def save(self, path: str | Path) -> Path:
         """Write the plan as JSON (temporary file, then rename) and return its path."""
         write_json(Path(path), self.model_dump(mode="json"), hint="choose another place with -o")
         return Path(path)
+
+
+def _validated(document: Any, where: str) -> Plan:
+    try:
+        return Plan.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
+    except ValidationError as error:
+        raise spec_error(error, where) from None
 
 
 def _ends(interval: Range) -> tuple[int, int]:

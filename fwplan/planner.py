@@ -37,6 +37,9 @@ LOSS_TOLERANCE = 0.002
 # The laws were fitted on runs of more tokens than parameters (compute-optimal: about 20 to 1). Below this ratio they
 # still promise a gain from every parameter, which nobody has seen; such a model is not proposed if another one is.
 LEAST_TOKENS_PER_PARAMETER = 2
+TRITON = 7.0  # compute capability below which torch.compile has no code generator
+# Repetition beyond this many epochs is worth nothing (Muennighoff et al. 2023): without --tokens the plan stops there.
+MOST_EPOCHS = 40
 OBJECTIVE = "lowest expected loss within memory, tokens and time"
 
 
@@ -67,9 +70,9 @@ class Candidate:
 
     @cached_property
     def law_loss(self) -> float:
-        """The scaling law's loss in nats: what candidates are ranked by."""
+        """The scaling law's loss in nats: what candidates are ranked by. Positions do not count as capacity."""
         unique = self.spec.data.tokens if self.spec.data else None
-        return law_loss(self.estimate.parameters.total, effective_tokens(self.tokens, unique))
+        return law_loss(self.estimate.parameters.non_position, effective_tokens(self.tokens, unique))
 
     @property
     def tokens_per_parameter(self) -> float:
@@ -126,6 +129,11 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         )
     models = list(shapes(request))
     found = [candidate for model in models if (candidate := _best(model, request, past)) is not None]
+    if not found and request.tokens is not None and request.tokens < request.context_length:
+        raise FwplanError(
+            f"{request.tokens} tokens are not even one sequence of {request.context_length}",
+            hint="give more --tokens, or a shorter --context",
+        )
     if not found:
         raise FwplanError(
             f"not even the smallest model fits {request.target.label}: "
@@ -168,7 +176,7 @@ def _trains(request: Request) -> Iterator[TrainSpec]:
             yield TrainSpec(
                 micro_batch_size=1,
                 dtype="float32" if cpu else half,
-                compile=not cpu,
+                compile=not cpu and all(float(card.compute_capability) >= TRITON for card in request.target.cards),
                 loss=loss,
                 checkpointing=checkpointing,
             )
@@ -178,8 +186,8 @@ def _largest_that_fits(
     model: ModelSpec, train: TrainSpec, request: Request, past: Sequence[Measurement]
 ) -> Estimate | None:
     """Return the estimate with the largest micro-batch that fits with margin; memory grows with it, so halve."""
-    batch = recipe.tokens_per_step(request.tokens or recipe.CUSTOMARY_TOKENS_PER_STEP * 1000)
-    sizes = [size for size in MICRO_BATCHES if size == 1 or size * request.context_length <= batch]
+    most = recipe.CUSTOMARY_TOKENS_PER_STEP
+    sizes = [size for size in MICRO_BATCHES if size == 1 or size * request.context_length <= most]
     best, low, high = None, 0, len(sizes)
     while low < high:
         middle_index = (low + high) // 2
@@ -199,7 +207,9 @@ def _largest_that_fits(
 def _candidate(fitting: Estimate, request: Request, past: Sequence[Measurement]) -> Candidate | None:
     """Return the candidate with its horizon: the tokens asked for, or as many as the hours allow; None: too few."""
     affordable = _affordable_tokens(fitting, request.hours)
-    wanted = [count for count in (request.tokens, affordable) if count is not None]
+    worthwhile = MOST_EPOCHS * request.data.tokens if request.data and request.data.tokens else None
+    limits = (request.tokens or worthwhile, affordable)
+    wanted = [count for count in limits if count is not None]
     if not wanted:
         raise FwplanError(
             f"how fast {request.target.label} is is unknown, so --hours alone sets no horizon",
@@ -212,7 +222,7 @@ def _candidate(fitting: Estimate, request: Request, past: Sequence[Measurement])
     return Candidate(
         estimate(spec, request.target, measurements=past),
         tokens=spec.total_tokens or tokens,
-        time_limited=tokens != request.tokens,
+        time_limited=tokens == affordable,
     )
 
 
@@ -225,7 +235,7 @@ def _affordable_tokens(fitting: Estimate, hours: float) -> int | None:
 
 def _with_recipe(spec: RunSpec, tokens: int, *, whole: bool) -> RunSpec:
     """Return the spec with batch, horizon and learning rate for that many tokens; whole: at least so many."""
-    per_step = recipe.tokens_per_step(tokens)
+    per_step = recipe.tokens_per_step(tokens, model_flops(spec).per_token * tokens)
     micro = max(1, min(spec.train.micro_batch_size, per_step // spec.sequence_length))
     accumulation = max(1, round(per_step / (micro * spec.sequence_length)))
     spec = _replace(spec, micro_batch_size=micro, grad_accum_steps=accumulation)
@@ -261,17 +271,20 @@ def _why_not_bigger(pick: Candidate, found: Sequence[Candidate], models: Sequenc
     size = pick.estimate.parameters.total
     larger = [c for c in found if c.estimate.parameters.total > size]
     if larger:
-        nearest = min(larger, key=lambda c: c.estimate.parameters.total)
-        millions = nearest.estimate.parameters.total / 1e6
-        if nearest.time_limited and nearest.tokens < pick.tokens:
-            share = nearest.tokens / pick.tokens
-            return f"{millions:.0f} M parameters would see {share:.0%} of these tokens in the time, and end no better"
-        if nearest.tokens_per_parameter < LEAST_TOKENS_PER_PARAMETER:
-            ratio = nearest.tokens_per_parameter
-            return (
-                f"{millions:.0f} M parameters would get {ratio:.2g} tokens each, too few for the scaling laws to judge"
-            )
-        return f"{millions:.0f} M parameters fit too, but the law expects no lower loss from them on these tokens"
+        return _compared(pick, min(larger, key=lambda c: c.estimate.parameters.total))
     if any(count_parameters(model).total > size for model in models):
         return "the next larger shape does not fit, even with a chunked loss, checkpointing and micro-batch 1"
     return "it is the largest shape that is searched"
+
+
+def _compared(pick: Candidate, larger: Candidate) -> str:
+    """Return what the next larger candidate would cost or lose."""
+    name = f"{larger.estimate.parameters.total / 1e6:,.0f} M parameters"
+    if larger.tokens_per_parameter < LEAST_TOKENS_PER_PARAMETER:
+        return f"{name} would get {larger.tokens_per_parameter:.2g} tokens each, too few for the scaling laws to judge"
+    change = larger.law_loss - pick.law_loss
+    if larger.tokens < 0.99 * pick.tokens:
+        share = larger.tokens / pick.tokens
+        return f"{name} would see {share:.0%} of these tokens in the time; the law expects {change:+.3f} nats"
+    slower = larger.total_seconds / pick.total_seconds if pick.total_seconds else 1.0
+    return f"{name} would take {slower:.2f} times as long for {change:+.3f} nats"

@@ -8,14 +8,18 @@ import math
 CUSTOMARY_TOKENS_PER_STEP = 524_288
 
 
-def tokens_per_step(tokens: float) -> int:
+LEAST_STEPS = 250  # fewer steps than this leave no room for a warm-up and a decay
+
+
+def tokens_per_step(tokens: float, model_flops: float) -> int:
     """Return the batch in tokens: a power of two, at most the customary 524,288.
 
-    StepLaw (arXiv 2503.04715): 0.58 * D^0.571, rounded up to a power of two.
+    DeepSeek LLM's 0.2920 * C^0.3271 (arXiv 2401.02954), rounded up to a power of two; less where the tokens would
+    otherwise last for fewer than 250 steps.
     """
-    advised = 0.58 * tokens**0.571
-    power = 2 ** max(0, (round(advised) - 1).bit_length())
-    return int(min(CUSTOMARY_TOKENS_PER_STEP, power))
+    advised = 2 ** max(0, (round(0.2920 * model_flops**0.3271) - 1).bit_length())
+    affordable = 2 ** max(0, int(tokens / LEAST_STEPS).bit_length() - 1)
+    return int(min(CUSTOMARY_TOKENS_PER_STEP, advised, affordable))
 
 
 def learning_rate(model_flops: float) -> float:
@@ -40,7 +44,7 @@ def eval_interval(steps: int, grad_accum_steps: int, eval_batches: int) -> int:
 
 
 REASONS = {
-    "tokens_per_step": "StepLaw's 0.58 D^0.571, rounded up to a power of two, at most the customary 524,288",
+    "tokens_per_step": "DeepSeek LLM's 0.292 C^0.3271, rounded up to a power of two, at most the customary 524,288",
     "learning_rate": "DeepSeek LLM's 0.3118 C^-0.125, at most 3e-3",
     "min_lr": "a tenth of the peak, as GPT-3 and nanoGPT do",
     "warmup_steps": "2 % of the steps, at most 2,000",

@@ -5,21 +5,22 @@ Each function returns lines in rich's markup; `show` prints them, without colour
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import textwrap
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
 
 from fwplan.estimators.sizes import sizes
+from fwplan.planner import MOST_EPOCHS
 from fwplan.recipe import REASONS
 from fwplan.units import GIB, duration, duration_range, flops, gib, si
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from fwplan.commands import Explanation, RunReport
     from fwplan.configs import LoadedConfig
@@ -41,8 +42,15 @@ _SPARKS = "▁▂▃▄▅▆▇█"
 
 
 def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Print lines of markup; never wrapped or re-coloured by rich."""
-    console = Console(stderr=to_stderr, highlight=False, soft_wrap=True, emoji=False, width=WIDTH, legacy_windows=False)
+    """Print lines of markup; never wrapped or re-coloured by rich, plain where NO_COLOR is set or nobody looks."""
+    console = Console(
+        stderr=to_stderr,
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+        width=WIDTH,
+        force_terminal=False if os.environ.get("NO_COLOR") else None,
+    )
     for line in lines:
         console.print(line)
 
@@ -68,7 +76,7 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
     yield from _bill_lines(estimate)
     if explanation.fixes:
         yield ""
-        yield from _fix_lines(explanation.fixes, loaded)
+        yield from _fix_lines(explanation)
     yield from _note_lines(estimate, loaded)
 
 
@@ -109,8 +117,8 @@ def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
         yield f"[bold green]fits[/] on {label}: {need}"
         return
     if estimate.verdict == "fits_at_point":
-        yield f"[bold yellow]may fit[/] on {label}, without margin: {need}"
-        yield "       the middle of the estimate fits, its upper end does not: a run decides"
+        yield f"[bold yellow]may fit[/] on {label}: {need}"
+        yield "         the middle of the estimate fits, its upper end does not; a run decides"
     else:
         short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
         yield f"[bold red]error:[/] will not fit on {label}"
@@ -157,7 +165,8 @@ def _memory_lines(estimate: Estimate) -> Iterator[str]:
         device = estimate.target.device
         taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
         yield f"  {'available':30} {gib(estimate.available_bytes):>10}  {gib(device.total_bytes or 0)}{taken}"
-    yield from _phase_lines(memory.totals)
+    correction = round(use.allocated.point) - memory.allocated_bytes
+    yield from _phase_lines({phase: total + correction for phase, total in memory.totals.items()})
 
 
 def _in_numbers(formula: str, estimate: Estimate) -> str:
@@ -209,7 +218,7 @@ def _bill_lines(estimate: Estimate) -> Iterator[str]:
         yield f"  time        {duration_range(*estimate.step_seconds)} a step{run} [dim]{estimate.time_status}[/]"
     if estimate.energy_kwh:
         low, high = estimate.energy_kwh
-        yield f"  energy      {low:.3g}-{high:.3g} kWh at the card's full board power"
+        yield f"  energy      {_plain(low)}-{_plain(high)} kWh at the card's full board power"
     yield f"  loss        {loss_text(estimate)}"
 
 
@@ -229,21 +238,29 @@ def loss_text(estimate: Estimate) -> str:
     return f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f} nats on FineWeb-like text, by scaling law"
 
 
-def _fix_lines(fixes: Sequence[Fix], loaded: LoadedConfig) -> Iterator[str]:
+def _fix_lines(explanation: Explanation) -> Iterator[str]:
+    helping = [fix for fix in explanation.fixes if fix.helps]
     yield f"[bold]What would change it[/]{'device used, GiB':>45}  same maths?"
-    for number, fix in enumerate(fixes, 1):
-        used = fix.estimate.use.device_used if fix.estimate.use else None
-        mark = "[red]✗[/]" if not fix.helps else "[green]✓[/]" if fix.fits else "[yellow]~[/]"
-        index = f"{number}" if fix.helps else " "
-        size, same = _range(used) if used else "", "yes" if fix.same_maths else "no"
-        yield f"  {mark} {index} {escape(fix.change):44} {size:>13}   {same}"
+    for number, fix in enumerate(helping, 1):
+        yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+    for fix in explanation.fixes:
         if not fix.helps:
+            yield _fix_line("[red]✗[/]  ", fix)
             yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
-    helping = [fix for fix in fixes if fix.helps]
-    if helping:
-        first = next((n for n, fix in enumerate(fixes, 1) if fix.fits), 1)
-        yield ""
-        yield f"  fwplan explain {escape(str(loaded.path))} --fix {first} -o plan.json"
+    if not helping:
+        return
+    first = next((number for number, fix in enumerate(helping, 1) if fix.fits), None)
+    yield ""
+    if first is None:
+        yield "  None of these is enough alone: apply one, then explain the plan again."
+    command, _, overrides = explanation.command.partition(" -- ")
+    rest = f" -- {overrides}" if overrides else ""
+    yield f"  {escape(command)} --fix {first or 1} -o plan.json{escape(rest)}"
+
+
+def _fix_line(mark: str, fix: Fix) -> str:
+    size, same = _range(fix.estimate.use.device_used) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
+    return f"  {mark} {escape(fix.change):44} {size:>13}   {same}"
 
 
 def _note_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
@@ -271,10 +288,12 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     """Yield everything `suggest` says: the request, the pick among its rivals, and why."""
     request, pick = suggestion.request, suggestion.pick
     goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
-    yield f"{goal} within {request.hours:g} h on {escape(request.target.label)}, context {request.context_length}"
+    timed = pick.estimate.total_seconds is not None
+    bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
+    yield f"{goal}, {bound}, on {escape(request.target.label)}, context {request.context_length}"
     yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes[/]"
     yield ""
-    yield "[bold]   params layer heads width micro accum loss    ckpt   GiB used  time[/]"
+    yield "[bold]   params L/H/width    batch  loss  ckpt  GiB used tokens      nats time[/]"
     for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
     yield ""
@@ -283,31 +302,40 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     yield from _memory_lines(pick.estimate)
     yield from _notes([*request.target.notes, *_calibration_note(pick.estimate)])
     yield ""
-    yield f"  fwplan explain {escape(plan_path)}     why these figures"
-    yield f"  fwplan run {escape(plan_path)}         train it"
+    yield f"  fwplan explain {escape(shlex.quote(plan_path))}     why these figures"
+    yield f"  fwplan run {escape(shlex.quote(plan_path))}         train it"
 
 
 def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
     model, train, estimate = candidate.spec.model, candidate.spec.train, candidate.estimate
     time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
     used = _range(estimate.use.device_used) if estimate.use else ""
+    shape, batch = (
+        f"{model.n_layer}/{model.n_head}/{model.n_embd}",
+        f"{train.micro_batch_size}x{train.grad_accum_steps}",
+    )
+    loss, checkpointed = train.loss.removesuffix("ed"), "-" if train.checkpointing == "none" else "yes"
+    nats = f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f}" if estimate.loss else "unknown"
     row = (
-        f"{mark} {si(estimate.parameters.total):>7} {model.n_layer:>5} {model.n_head:>5} {model.n_embd:>5} "
-        f"{train.micro_batch_size:>5} {train.grad_accum_steps:>5} {train.loss:7} {train.checkpointing:5} "
-        f"{used:>9}  {time}"
+        f"{mark} {si(estimate.parameters.total):>7} {shape:10} {batch:>6} {loss:5} {checkpointed:4} {used:>9} "
+        f"{si(candidate.tokens):>6} {nats:>9} {time}"
     )
     return f"[bold]{row}[/]" if candidate is pick else row
 
 
 def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
-    pick = suggestion.pick
-    train, tokens = pick.spec.train, pick.tokens
-    ratio = pick.tokens_per_parameter
-    yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens, {si(tokens)} in all;"
-    yield f"   {ratio:.3g} tokens a parameter, where about 20 are compute-optimal"
-    if pick.estimate.tokens.epochs:
-        yield f"   {pick.estimate.tokens.epochs:.2f} epochs of {si(pick.estimate.tokens.per_epoch or 0)} unique tokens"
+    pick, wanted = suggestion.pick, suggestion.request.tokens
+    train, tokens = pick.spec.train, pick.estimate.tokens
+    yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens;"
+    yield f"   {pick.tokens_per_parameter:.3g} tokens a parameter, where about 20 are compute-optimal"
+    if wanted and pick.tokens < 0.99 * wanted:
+        yield f"   the hours end first, at {si(pick.tokens)} of the {si(wanted)} tokens (middle of the interval)"
+    if tokens.epochs:
+        worn = f"; beyond {MOST_EPOCHS} repeats add nothing" if tokens.epochs > MOST_EPOCHS else ""
+        yield f"   {tokens.epochs:.2f} epochs of {si(tokens.per_epoch or 0)} unique tokens{worn}"
     yield f"   expected loss {loss_text(pick.estimate)}"
+    if pick.estimate.loss is None:
+        yield "   so it is chosen by the shape of laws that were fitted on far larger runs"
     yield f"   learning rate {train.learning_rate:g}: {REASONS['learning_rate']}"
     yield from textwrap.wrap(f"Why not bigger? {suggestion.why_not_bigger}.", WIDTH, subsequent_indent="   ")
 
@@ -320,6 +348,11 @@ def _range(interval: Range) -> str:
     return f"{low:.2f}-{high:.2f}" if high < 9.95 else f"{low:.1f}-{high:.1f}"
 
 
+def _plain(value: float) -> str:
+    """Return three digits without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _learned(estimate: Estimate) -> str:
     known = estimate.calibration is not None and estimate.calibration.reserved_ratio is not None
     return "calibrated" if known else "prior"
@@ -328,35 +361,26 @@ def _learned(estimate: Estimate) -> str:
 # ---------------------------------------------------------------- run
 
 
-@contextmanager
-def byte_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (bytes done, bytes in all) that draws a bar on stderr, where that is a terminal."""
-    console = Console(stderr=True, highlight=False)
-    with Progress(
-        TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
-
-
 def run_lines(report: RunReport) -> Iterator[str]:
     """Yield what a run was predicted to take beside what it took, what was learned, and the next command."""
     result, measured = report.result, report.measurement
     if result is not None:
         yield from _loss_lines(result)
     if measured is None:
-        yield "too few steps to measure: memory and speed need at least 4"
+        yield "nothing was measured: that takes at least 3 steps that are still to do"
         return
     yield ""
     yield f"[bold]{'':14}{'predicted':>22}{'measured':>16}[/]"
-    yield from _compared(report, measured)
+    for name, predicted, took, inside, note in _compared(report, measured):
+        yield f"  {name:12}{predicted:>22}{took:>16}  {_mark(inside)} {note}".rstrip()
     yield from _learned_lines(report)
     yield ""
-    if result is None:
-        yield f"  fwplan run {escape(str(report.plan_path))}"
-    else:
-        yield f"  fwplan explain {escape(str(report.plan_path))}     the next estimate, with what was learned"
+    plan = escape(shlex.quote(str(report.plan_path)))
+    yield (
+        f"  fwplan run {plan}"
+        if result is None
+        else f"  fwplan explain {plan}     the next estimate, with what was learned"
+    )
 
 
 def _loss_lines(result: TrainResult) -> Iterator[str]:
@@ -368,46 +392,41 @@ def _loss_lines(result: TrainResult) -> Iterator[str]:
     yield f"  validation loss  {fall(result.first_val_loss, result.last_val_loss)}"
 
 
-def _compared(report: RunReport, measured: Measurement) -> Iterator[str]:
-    use, seconds = report.before.use, report.before.step_seconds
-    if use is not None:
-        error = use.allocated.point / measured.peak_allocated_bytes - 1
-        inside = use.allocated.low <= measured.peak_allocated_bytes <= use.allocated.high
-        yield (
-            f"  {'live tensors':12}{f'{gib(use.allocated.low)} - {gib(use.allocated.high)}':>22}"
-            f"{gib(measured.peak_allocated_bytes):>16}  {_mark(inside)} point {error:+.2%}"
-        )
-    if use is not None and use.reserved and measured.peak_reserved_bytes:
-        inside = use.reserved.low <= measured.peak_reserved_bytes <= use.reserved.high
-        predicted, took = f"{_range(use.reserved)} GiB", gib(measured.peak_reserved_bytes)
-        yield f"  {'reserved':12}{predicted:>22}{took:>16}  {_mark(inside)}"
-    if use is not None and measured.rss_bytes:
-        inside = use.device_used.low <= measured.rss_bytes <= use.device_used.high
-        predicted, took = f"{_range(use.device_used)} GiB", gib(measured.rss_bytes)
-        yield f"  {'resident':12}{predicted:>22}{took:>16}  {_mark(inside)}"
-    took = duration(measured.step_seconds)
-    if seconds is None:
-        yield f"  {'step time':12}{'unknown':>22}{took:>16}"
+_Row = tuple[str, str, str, bool | None, str]
+
+
+def _compared(report: RunReport, measured: Measurement) -> Iterator[_Row]:
+    """Yield (what, predicted, measured, inside the interval or unknown, note)."""
+    predicted, peak = report.predicted, measured.peak_allocated_bytes
+    low, high = predicted.allocated_interval
+    error = predicted.allocated_bytes / peak - 1
+    yield "live tensors", f"{gib(low)} - {gib(high)}", gib(peak), low <= peak <= high, f"point {error:+.2%}"
+    levels = (
+        ("reserved", predicted.reserved_bytes, measured.peak_reserved_bytes),
+        ("device used", predicted.device_used_bytes, measured.device_used_bytes),
+        ("resident", predicted.device_used_bytes, measured.rss_bytes),
+    )
+    for name, interval, took in levels:
+        if interval is not None and took is not None:
+            ends = f"{gib(interval[0])} - {gib(interval[1])}"
+            yield name, ends, gib(took), interval[0] <= took <= interval[1], ""
+    seconds, speed = duration(measured.step_seconds), f"{measured.tokens_per_second:,.0f} tokens/s"
+    if predicted.step_seconds is None:
+        yield "step time", "unknown", seconds, None, speed
     else:
-        inside = seconds[0] <= measured.step_seconds <= seconds[1]
-        speed = f"{measured.tokens_per_second:,.0f} tokens/s"
-        yield f"  {'step time':12}{duration_range(*seconds):>22}{took:>16}  {_mark(inside)} {speed}"
+        first, last = predicted.step_seconds
+        yield "step time", duration_range(first, last), seconds, first <= measured.step_seconds <= last, speed
 
 
-def _mark(inside: bool) -> str:
-    return "[green]✓[/]" if inside else "[red]✗ outside[/]"
+def _mark(inside: bool | None) -> str:
+    return "?" if inside is None else "[green]✓[/]" if inside else "[red]✗ outside,[/]"
 
 
 def _learned_lines(report: RunReport) -> Iterator[str]:
-    after, store = report.after, report.store
-    if after is None or after.use is None or after.target is None or after.step_seconds is None:
+    after, before = report.after, report.predicted.step_seconds
+    if after is None or after.target is None or after.step_seconds is None or after.calibration is None:
         return
-    was = duration_range(*report.before.step_seconds) if report.before.step_seconds else "unknown"
-    now = duration_range(*after.step_seconds)
-    yield f"  learned: for {escape(after.target.label)} a step like this takes {now} (was {was}),"
-    calibration = after.calibration
-    if calibration is not None and calibration.allocated_ratio is not None:
-        yield (
-            f"  and memory in this mode is {calibration.allocated_ratio:.4f} of the formula "
-            f"±{calibration.allocated_error:.0%}; saved in {escape(str(store))}"
-        )
+    was = duration_range(*before) if before else "unknown"
+    yield f"  learned: for {escape(after.target.label)} a step like this takes {duration_range(*after.step_seconds)}"
+    yield f"  (was {was}), and memory in this mode is {after.calibration.allocated_ratio or 1:.4f} of the formula's,"
+    yield f"  within {after.calibration.allocated_error:.1%}; the next suggest and explain use it"

@@ -51,7 +51,7 @@ class ModelSpec(Spec):
                 if (self.n_head < self.n_embd)
                 else self.n_embd
             )
-            options = " or ".join(str(h) for h in (*below[-1:], above))
+            options = " or ".join(str(h) for h in dict.fromkeys((*below[-1:], above)))
             raise ValueError(
                 f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: "
                 f"this model cannot be built; n_head {options} would divide it"
@@ -172,6 +172,13 @@ class RunSpec(Spec):
         return self.train.max_steps
 
     @property
+    def eval_interval(self) -> int | None:
+        """Steps between evaluations: as given, else a twentieth of the run, at most 1,000; None without a horizon."""
+        if self.train.eval_interval is not None or self.steps is None:
+            return self.train.eval_interval
+        return max(1, min(1000, self.steps // 20))
+
+    @property
     def total_tokens(self) -> int | None:
         """Tokens that the run trains on: steps * tokens_per_step; None where the horizon is unknown."""
         return None if self.steps is None else self.steps * self.tokens_per_step
@@ -194,7 +201,9 @@ def check_version(document: Any, where: str) -> None:
     """Raise FwplanError where a document was written by a newer fwplan than this."""
     if isinstance(document, dict):
         version = document.get("schema_version", SCHEMA_VERSION)
-        if isinstance(version, int) and version > SCHEMA_VERSION:
+        if isinstance(version, bool) or not isinstance(version, int):
+            raise FwplanError(f"schema_version {version!r} is no version", where=where, hint="write 1")
+        if version > SCHEMA_VERSION:
             raise FwplanError(
                 f"schema_version {version} was made by a newer fwplan; this one reads up to {SCHEMA_VERSION}",
                 where=where,

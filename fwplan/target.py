@@ -40,8 +40,11 @@ class Target:
         """How the device is called in print."""
         if self.device.name:
             return self.device.name
+        if self.device.type != "cuda" and self.device.total_bytes is None:
+            return f"device {self.device.type}"
         if self.nominal_gib is not None:
-            return f"a {self.nominal_gib:g} GB card"
+            article = "an" if f"{self.nominal_gib:g}".startswith("8") else "a"
+            return f"{article} {self.nominal_gib:g} GB card"
         return f"a card of {gib(self.device.total_bytes)}" if self.device.total_bytes else "an unnamed card"
 
 
@@ -89,6 +92,8 @@ def target_of(device: DeviceSpec) -> Target:
         if device.name not in (None, here.device.name):
             return Target(device)
         return replace(here, device=_filled(device, here.device))
+    if device.type == "mps":
+        return Target(device)
     if device.name is None:
         nominal = round(device.total_bytes / GIB + 0.25) if device.total_bytes else 0
         return Target(device, tuple(gpus_with(nominal)))

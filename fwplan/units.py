@@ -15,7 +15,8 @@ KIB, MIB, GIB, TIB = 2**10, 2**20, 2**30, 2**40
 
 _BYTE_UNITS = {"": GIB, "b": 1, "k": KIB, "m": MIB, "g": GIB, "t": TIB}
 _COUNT_UNITS = {"": 1, "k": 10**3, "m": 10**6, "b": 10**9, "g": 10**9, "t": 10**12}
-_NUMBER = r"\+?(\d[\d_,]*\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
+_NUMBER = r"\+?((?:\d{1,3}(?:,\d{3})+|\d[\d_]*)\.?\d*(?:[eE][+-]?\d+)?|\.\d+(?:[eE][+-]?\d+)?)"
+_MOST = 2**53  # beyond it a float no longer counts in ones, and nothing here is that large
 
 
 def _number(text: str, unit_pattern: str, what: str, example: str) -> tuple[float, str]:
@@ -28,16 +29,22 @@ def _number(text: str, unit_pattern: str, what: str, example: str) -> tuple[floa
     return value, match.group(2).lower()
 
 
+def _whole(value: float, text: str, what: str) -> int:
+    if not 0.5 < value <= _MOST:
+        raise FwplanError(f"{what} of {text!r} is out of range", hint="is the unit right?")
+    return round(value)
+
+
 def parse_gib(text: str) -> int:
     """Return bytes for a memory size such as "12", "12GB", "12GiB" or "12282MiB"; a bare number is GiB."""
     value, unit = _number(text, r"\s*([bkmgt]?)(?:i?b)?", "a memory size", '"12", "12GiB" or "12282MiB"')
-    return round(value * _BYTE_UNITS[unit])
+    return _whole(value * _BYTE_UNITS[unit], text, "a memory size")
 
 
 def parse_count(text: str, what: str = "a number of tokens") -> int:
     """Return an integer count for "10e9", "10B", "3.5M" or "1_000_000"; fractions of a unit are rounded."""
     value, unit = _number(text, r"\s*([kmbgt]?)", what, '"10e9" or "10B"')
-    return round(value * _COUNT_UNITS[unit])
+    return _whole(value * _COUNT_UNITS[unit], text, what)
 
 
 def gib(n_bytes: float) -> str:

@@ -28,6 +28,10 @@ def measured(run_spec):
     return build
 
 
+def _learn(spec, runs, name=CARD.label):
+    return calibrate(spec, estimate(spec, CARD, measurements=[]).memory.step_bytes, name, runs)
+
+
 def test_a_run_narrows_the_next_estimate_of_its_device(run_spec, measured):
     spec = run_spec(max_steps=100)
     before = estimate(spec, CARD, measurements=[])
@@ -48,12 +52,12 @@ def test_the_lines_still_add_up_after_a_correction(run_spec, measured):
 
 
 def test_another_device_teaches_nothing(run_spec, measured):
-    assert calibrate(run_spec(), CARD.label, [measured(name="NVIDIA GeForce RTX 4070 Ti")]) is None
-    assert calibrate(run_spec(), "rtx-4070", [measured()]).runs == 1
+    assert _learn(run_spec(), [measured(name="NVIDIA GeForce RTX 4070 Ti")]) is None
+    assert _learn(run_spec(), [measured()], name="rtx-4070").runs == 1
 
 
 def test_another_mode_teaches_overheads_but_no_correction(run_spec, measured):
-    found = calibrate(run_spec(compile=False), CARD.label, [measured()])
+    found = _learn(run_spec(compile=False), [measured(allocated=1.02)])
     assert found.allocated_ratio is None
     assert found.reserved_ratio == pytest.approx(1.03, rel=1e-6)
     assert found.context_bytes == 400_000_000
@@ -68,9 +72,23 @@ def test_speed_carries_to_another_shape_with_a_wider_interval(run_spec, measured
     assert spread[0] < spread[1]
 
 
+def test_a_toy_teaches_nothing_about_a_real_model(run_spec, measured):
+    toy = measured(allocated=1.4, seconds=0.02, n_layer=2, n_head=2, n_embd=64, micro_batch_size=1, vocab_size=512)
+    spec = run_spec(max_steps=10)
+    before, after = (estimate(spec, CARD, measurements=runs) for runs in ([], [toy]))
+    assert after.use.allocated == before.use.allocated
+    assert after.step_seconds == before.step_seconds
+    assert after.memory_status == before.memory_status == "prior"
+
+
+@pytest.mark.parametrize("other", [{"returns_logits": True}, {"optimizer_impl": "foreach"}, {"grad_accum_steps": 4}])
+def test_a_mode_that_was_not_measured_is_not_corrected(run_spec, measured, other):
+    assert _learn(run_spec(**other), [measured()]).allocated_ratio is None
+
+
 def test_disagreeing_runs_widen_the_interval(run_spec, measured):
-    one = calibrate(run_spec(), CARD.label, [measured(allocated=1.0)])
-    two = calibrate(run_spec(), CARD.label, [measured(allocated=1.0), measured(allocated=1.1)])
+    one = _learn(run_spec(), [measured(allocated=1.0)])
+    two = _learn(run_spec(), [measured(allocated=1.0), measured(allocated=1.1)])
     assert two.allocated_error > one.allocated_error
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -113,7 +114,16 @@ def test_a_hostile_config_is_not_executed(fwplan, folder):
         (["suggest", "--device", "cpu", "--data", "notext.parquet"], "text"),
         (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "missing/plan.json"], "missing/plan.json"),
         (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "spec.json"], "exists and is not a plan"),
-        (["run", "spec.json", "--device", "cpu"], "FineWeb files"),
+        (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "plan.txt"], "plan.txt"),
+        (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "."], "no place for a plan"),
+        (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "folder.json"], "folder.json"),
+        (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "x" * 300 + ".json"], "name too long"),
+        (["suggest", "--vram", "12", "--tokens", "100"], "not even one sequence"),
+        (["suggest", "--vram", "12", "--hours", "1e300"], "--hours"),
+        (["suggest", "--vram", "1e18"], "out of range"),
+        (["suggest", "--vram", "12,5"], "'12,5'"),
+        (["suggest", "--gpu", ""], "unknown GPU ''"),
+        (["run", "spec.json", "--device", "cpu"], "1 FineWeb file,"),
         (["run", "spec.json", "--device", "cuda"], "cuda"),
         (["run", "spec.json", "--device", "cpu", "--data", "truncated.parquet"], "truncated.parquet"),
     ],
@@ -121,6 +131,7 @@ def test_a_hostile_config_is_not_executed(fwplan, folder):
 )
 def test_bad_input_ends_in_one_clear_error(fwplan, folder, arguments, said):
     (folder / "bad.json").write_text("{")
+    (folder / "folder.json").mkdir()
     (folder / "unknown.json").write_text(json.dumps(SPEC | {"train": {"micro_batch": 1, "micro_batch_size": 1}}))
     (folder / "negative.json").write_text(json.dumps(SPEC | {"train": {"micro_batch_size": -1}}))
     (folder / "newer.json").write_text(json.dumps(SPEC | {"schema_version": 2}))
@@ -134,10 +145,46 @@ def test_bad_input_ends_in_one_clear_error(fwplan, folder, arguments, said):
     assert not (folder / "plan.json").exists()
 
 
-def test_usage_errors_are_typers_own(fwplan):
-    done = fwplan("suggest", "--tokns", "1")
+@pytest.mark.parametrize("arguments", [["suggest", "--tokns", "1"], ["suggest", "--tokens"], ["explian"], ["explain"],
+                                       ["run", "x.json", "--steps", "0"], ["suggest", "--hours", "week"]])  # fmt: skip
+def test_usage_errors_look_like_the_others(fwplan, arguments):
+    _refused(fwplan(*arguments))
+
+
+def test_alone_it_helps(fwplan):
+    done = fwplan()
+    assert done.returncode == 0
+    assert "suggest" in done.stdout
+
+
+def test_an_error_is_json_too_where_json_was_asked_for(fwplan):
+    done = fwplan("explain", "nowhere.json", "--json")
     assert done.returncode == ExitCode.USAGE
-    assert "Traceback" not in done.stderr
+    assert "nowhere.json" in json.loads(done.stdout)["error"]["message"]
+    assert done.stderr.startswith("error: ")
+
+
+def test_a_reader_that_leaves_and_a_full_disk_are_no_tracebacks(folder):
+    script = "from fwplan.cli import main; main()"
+    command = [sys.executable, "-c", script, "explain", str(folder / "spec.json")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == ExitCode.USAGE
+    assert "cannot write the answer" in done.stderr
+    left = subprocess.run(f"{shlex.join(command)} | head -c 1", shell=True, capture_output=True, text=True, check=False)
+    assert left.stderr == ""
+
+
+def test_a_terminal_without_our_signs_still_gets_an_answer(fwplan, folder):
+    done = fwplan("explain", folder / "spec.json", PYTHONIOENCODING="ascii")
+    assert done.returncode == 0
+    assert "Peak" in done.stdout
+
+
+def test_what_will_not_fit_is_not_run(fwplan, folder):
+    huge = SPEC | {"train": SPEC["train"] | {"micro_batch_size": 10**6}}
+    (folder / "spec.json").write_text(json.dumps(huge))
+    _refused(fwplan("run", "spec.json", "--device", "cpu", "--dry-run"), "will not fit", code=ExitCode.DOES_NOT_FIT)
 
 
 @pytest.mark.usefixtures("folder")
@@ -145,7 +192,10 @@ def test_a_full_disk_is_said(fwplan):
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("this system has no /dev/full")
-    _refused(fwplan("run", "spec.json", "--device", "cpu", "--dry-run", FWPLAN_HOME="/dev/full"), "/dev/full")
+    done = fwplan("run", "spec.json", "--device", "cpu", "--dry-run", FWPLAN_HOME="/dev/full")
+    assert done.returncode == ExitCode.USAGE
+    assert "live tensors" in done.stdout  # what was measured is not lost
+    assert "/dev/full" in done.stderr
 
 
 def test_suggest_run_and_what_was_learned(fwplan, folder):

@@ -62,6 +62,29 @@ def test_what_is_unknown_is_none_and_never_zero(run_spec):
     assert stranger.verdict == "does_not_fit"
 
 
+def test_a_device_of_unknown_memory_is_undecidable(run_spec):
+    for device in (DeviceSpec(name="Voodoo 2"), DeviceSpec(type="mps")):
+        found = estimate(run_spec(device=device), measurements=[])
+        assert found.verdict == "undecidable"
+        assert "unknown" in found.undecidable
+
+
+def test_a_bare_cpu_is_this_machines(run_spec):
+    found = estimate(run_spec(device="cpu"), measurements=[])
+    assert found.available_bytes > 0
+    assert found.step_seconds is not None
+    assert found.use.reserved is None
+
+
+def test_a_larger_evaluation_batch_is_counted(run_spec):
+    def peak(size):
+        return estimate(run_spec(micro_batch_size=1, eval_micro_batch_size=size), measurements=[]).as_dict()["peak"]
+
+    assert peak(64)["phase"] == "evaluation"
+    assert peak(64)["allocated_bytes"] > 3 * peak(None)["allocated_bytes"]
+    assert peak(1) == peak(None)
+
+
 def test_fsdp_is_undecidable(run_spec):
     found = estimate(run_spec(parallel="fsdp", world_size=8), named_gpu("4070"), measurements=[])
     assert found.verdict == "undecidable"

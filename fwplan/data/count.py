@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow.compute as pc
 
 from fwplan.data.parquet import BATCH_ROWS, RowGroup, Source, open_sources, text_batches, token_counts
-from fwplan.data.tokenizer import encode
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
@@ -92,6 +91,8 @@ def _read(windows: list[tuple[RowGroup, int]]) -> list[_Window]:
 
 
 def _measure(group: RowGroup, texts: list[str | None]) -> _Window:
+    from fwplan.data.tokenizer import encode  # noqa: PLC0415  # tiktoken, only where nothing is declared
+
     documents = [text for text in texts if text is not None]
     tokens = sum(len(encode(text)) + 1 for text in documents)  # + 1: end-of-text
     size = sum(len(text.encode()) for text in documents)

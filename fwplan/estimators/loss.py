@@ -2,8 +2,8 @@
 
 Eager cross-entropy holds at its peak three fp32 tensors of shape (N, V), 12 bytes a logit, plus the half-precision
 logits where the caller still holds them. Compiled, log-softmax and its backward fuse and two half-precision tensors
-remain, 4 bytes a logit; a function that also returns the logits gets a zero tangent of their full size on top.
-A chunked loss holds one chunk at a time.
+remain, 4 bytes a logit (2 on CPU with torch 2.13, where the gradient is written over the logits); a function that also
+returns the logits gets a zero tangent of their full size on top. A chunked loss holds one chunk at a time.
 """
 
 from __future__ import annotations
@@ -77,7 +77,8 @@ def _eager(s: Sizes) -> Iterator[Line]:
 def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     if not train.keeps_logits:
         yield _logits(s, "logits", s.a, _FORWARD | _BACKWARD, "saved", "a*N*V", _COMPILED)
-    yield _logits(s, "gradient: logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
+    if s.cuda or train.returns_logits:
+        yield _logits(s, "gradient: logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
     if train.returns_logits:
         yield _logits(
             s, "zero tangent: returned logits", s.a, _BACKWARD, formula="a*N*V",
@@ -107,9 +108,11 @@ def _chunked(s: Sizes) -> Iterator[Line]:
     yield Line("chunk: gradient, logits", s.a * s.n * s.V, chunk, s.a_dtype, outer, "transient", "a*n*V", _CHUNKED)
     if s.a == 4:
         return  # in fp32 the weight is used as it is and its gradient accumulates by addmm in place
-    yield Line("chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, softmax | outer, "transient", "a*n*C", _CHUNKED)
     yield Line("chunk: gradient, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, outer, "transient", "a*V*C", _CHUNKED)
     if s.autocast:
+        yield Line(
+            "chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, softmax | outer, "transient", "a*n*C", _CHUNKED
+        )
         yield Line(
             "chunk: weight copy, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, softmax | outer, "transient",
             "a*V*C", _CHUNKED,

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from fwplan.estimators import overhead
 from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
 from fwplan.estimators.attention import attention_lines
+from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line
 from fwplan.estimators.loss import loss_lines
 from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
-from fwplan.estimators.phases import EVERY_PHASE, Phase, phase_totals
+from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase, phase_totals
 from fwplan.estimators.sizes import Sizes, sizes
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Memory:
-    """Peak allocated bytes (live tensors) of a step, the phase it falls in, and the lines that explain it."""
+    """Peak allocated bytes (live tensors) of a run, the phase it falls in, and the lines that explain it."""
 
     lines: tuple[Line, ...]
     totals: dict[Phase, int]
     phase: Phase
     allocated_bytes: int
+    step_bytes: int  # the peak of a training step alone, which is what a run measures
     allocated_interval: tuple[int, int]
     status: Status
 
@@ -45,11 +47,25 @@ def estimate_memory(spec: RunSpec) -> Memory:
     """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
     s = sizes(spec)
     lines = tuple(_lines(s, spec))
-    totals = phase_totals(lines)
+    totals = phase_totals(lines, _phases(s))
     phase = max(totals, key=totals.__getitem__)
-    allocated = totals[phase]
-    status: Status = "exact" if is_traced(spec) else "prior"
-    return Memory(lines, totals, phase, allocated, _interval(spec, s, allocated), status)
+    return Memory(
+        lines=lines,
+        totals=totals,
+        phase=phase,
+        allocated_bytes=totals[phase],
+        step_bytes=max(total for when, total in totals.items() if when & STEP_PHASES),
+        allocated_interval=_interval(spec, s, totals[phase]),
+        status="exact" if is_traced(spec) else "prior",
+    )
+
+
+def _phases(s: Sizes) -> Phase:
+    """Return the phases that this run has."""
+    absent = Phase(0) if s.chunked else Phase.LOSS_WEIGHT_GRADIENT
+    absent |= Phase(0) if s.sums_tied_gradients else Phase.TIED_GRADIENT_SUM
+    absent |= Phase(0) if s.evaluated else Phase.EVALUATION
+    return EVERY_PHASE & ~absent
 
 
 def _lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
@@ -61,6 +77,7 @@ def _lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
     yield from loss_lines(s, spec.train)
     yield from block_backward_lines(s)
     yield from step_lines(s, spec.train)
+    yield from evaluation_lines(s)
     if s.cuda:
         yield Line(
             "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",

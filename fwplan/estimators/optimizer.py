@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from fwplan.estimators.line import Line
-from fwplan.estimators.phases import EVERY_PHASE, Phase
+from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +36,7 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
         "AdamW moments", 2 * s.p * s.P // shards, None, s.p_dtype, EVERY_PHASE, "persistent", moments, _ADAMW,
         "exact" if shards == 1 else "prior",
     )  # fmt: skip
-    yield Line("batch", 16 * s.N, (s.B, s.T), "int64", EVERY_PHASE, "persistent", "2*8*N", "token ids and targets")
+    yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
     if train.parallel == "ddp":
         yield Line(
             "DDP buckets", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P",
@@ -46,7 +47,7 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
 def gradient_lines(s: Sizes) -> Iterator[Line]:
     """Yield the gradients of the weights as backward produces them, top block first."""
     if s.accumulates:
-        yield Line("gradients", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", _AUTOGRAD)
+        yield Line("gradients", s.p * s.P, None, s.p_dtype, STEP_PHASES, "persistent", "p*P", _AUTOGRAD)
     if s.compiled or not s.accumulates:
         yield from _fresh_gradients(s)
     yield from _vocabulary_gradients(s)
@@ -100,8 +101,20 @@ def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
             "AdamW foreach denominators", s.p * s.P, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", "p*P", _STEP
         )
     elif train.optimizer_impl == "for_loop":
-        largest = max(s.V * s.C, 4 * s.C * s.C, s.positions)
         yield Line(
-            "AdamW denominator", 2 * s.p * largest, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
-            "2*p * largest weight", _STEP,
+            "AdamW denominators", s.p * _for_loop_elements(s), None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
+            "p * (previous + 2 * current weight)", _STEP,
         )  # fmt: skip
+
+
+def _for_loop_elements(s: Sizes) -> int:
+    """Return the elements of the three temporaries that for-loop AdamW holds at most, over its matrices in order.
+
+    A weight's square root and quotient stand beside the previous weight's quotient: wte, wpe, then 3 C^2, C^2, 4 C^2,
+    4 C^2 in each block, then an untied head.
+    """
+    C2, embedding = s.C * s.C, s.V * s.C
+    sizes = [0, embedding, s.positions, *[3 * C2, C2, 4 * C2, 4 * C2] * min(s.L, 2)]
+    if not s.tied:
+        sizes.append(embedding)
+    return max(previous + 2 * current for previous, current in pairwise(sizes))

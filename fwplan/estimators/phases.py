@@ -26,6 +26,7 @@ class Phase(IntFlag):
     END_OF_BACKWARD = 64  # the embedding's dense gradient is made
     TIED_GRADIENT_SUM = 128  # and added to the head's
     OPTIMIZER_STEP = 256
+    EVALUATION = 512  # between steps; its own micro-batch, forward only
 
     @property
     def label(self) -> str:
@@ -33,10 +34,11 @@ class Phase(IntFlag):
         return (self.name or "").lower().replace("_", " ")
 
 
-EVERY_PHASE = Phase(511)
+STEP_PHASES = Phase(511)
+EVERY_PHASE = Phase(1023)
 
 
-def phase_totals(lines: Iterable[Line]) -> dict[Phase, int]:
-    """Return bytes alive in each phase: the sum of the lines that name it."""
+def phase_totals(lines: Iterable[Line], phases: Phase) -> dict[Phase, int]:
+    """Return bytes alive in each of the phases: the sum of the lines that name it."""
     alive = [(int(line.phases), line.bytes) for line in lines]
-    return {phase: sum(n_bytes for phases, n_bytes in alive if phases & phase.value) for phase in Phase}
+    return {phase: sum(size for when, size in alive if when & phase.value) for phase in Phase if phase & phases}

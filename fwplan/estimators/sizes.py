@@ -56,6 +56,7 @@ class Sizes:
     compiled: bool
     cuda: bool
     recomputes_top: bool
+    evaluated: int  # tokens of an evaluation's micro-batch where that is larger than N, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
 
 
@@ -93,7 +94,14 @@ def sizes(spec: RunSpec) -> Sizes:
         tied=model.tied_embeddings,
         chunked=train.loss == "chunked",
         compiled=train.compile,
-        cuda=spec.device is None or spec.device.type != "cpu",
+        cuda=spec.device is None or spec.device.type == "cuda",
         recomputes_top=bool(every) and (L - 1) % every == 0,
+        evaluated=_evaluated_tokens(spec),
         sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,
     )
+
+
+def _evaluated_tokens(spec: RunSpec) -> int:
+    """Return the tokens of an evaluation's micro-batch, or 0 where a training step's cannot need less."""
+    size = spec.train.eval_micro_batch_size or 0
+    return size * spec.sequence_length if size > spec.train.micro_batch_size else 0

@@ -124,10 +124,11 @@ def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
 def evaluation_share(spec: RunSpec) -> float:
     """Return the time that evaluations add to the steps, as a share: forwards only, a third of a micro-step each."""
     train = spec.train
-    if train.eval_interval is None:
+    interval = spec.eval_interval
+    if interval is None:
         return 0.0
     size = (train.eval_micro_batch_size or train.micro_batch_size) / train.micro_batch_size
-    return train.eval_batches * size / 3 / (train.grad_accum_steps * train.eval_interval)
+    return train.eval_batches * size / 3 / (train.grad_accum_steps * interval)
 
 
 def middle(interval: Interval) -> float:

@@ -36,3 +36,11 @@ FINEWEB_FILE_BYTES = 2_147_292_183
 def fineweb_files(tokens: int) -> int:
     """Return how many full FineWeb parquet files hold that many tokens (about 0.72 B each, within 3 %)."""
     return -(-tokens // round(FINEWEB_FILE_BYTES * FINEWEB_TOKENS_PER_BYTE))
+
+
+def fineweb_pattern(files: int) -> str:
+    """Return the pattern of so many files' names in HuggingFaceFW/fineweb: part of the 10BT sample, or a larger one."""
+    if files <= 10:
+        return f"sample/10BT/00[0-{files - 1}]_*.parquet" if files > 1 else "sample/10BT/000_*.parquet"
+    sample = "10BT" if files <= 14 else "100BT" if files <= 140 else "350BT"
+    return f"sample/{sample}/*.parquet"

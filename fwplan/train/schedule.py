@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from fwplan.spec import RunSpec
 
 _MAX_WARMUP_STEPS = 2000
-_MAX_EVAL_INTERVAL = 1000
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def resolve_schedule(spec: RunSpec) -> Schedule:
         )
     train, steps = spec.train, spec.steps
     warmup = min(steps // 50, _MAX_WARMUP_STEPS) if train.warmup_steps is None else train.warmup_steps
-    eval_interval = train.eval_interval or min(max(steps // 20, 1), _MAX_EVAL_INTERVAL)
+    eval_interval = spec.eval_interval or 1
     return Schedule(
         steps=steps,
         warmup_steps=warmup,

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fwplan.data import count
 from fwplan.data.count import TokenCount, count_tokens
 from fwplan.data.parquet import BATCH_ROWS
 from fwplan.data.tokenizer import encode
@@ -58,7 +57,7 @@ def test_a_mixed_file_gets_a_wider_interval_than_a_uniform_one(write):
 @pytest.mark.parametrize(("rows", "group_rows"), [(2000, 10), (20 * BATCH_ROWS, 10**6)])
 def test_a_sample_reads_sixteen_windows_and_no_more(write, monkeypatch, rows, group_rows):
     seen = []
-    monkeypatch.setattr(count, "encode", lambda text: seen.append(text) or [0])
+    monkeypatch.setattr("fwplan.data.tokenizer.encode", lambda text: seen.append(text) or [0])
     count_tokens(write([f"{n}" for n in range(rows)], group_rows=group_rows))
     assert len(set(seen)) == len(seen) == 16 * min(group_rows, BATCH_ROWS)
     numbers = sorted(map(int, seen))

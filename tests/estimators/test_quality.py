@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwplan.estimators.quality import effective_tokens, expected_loss, law_loss
-from fwplan.estimators.tokens import fineweb_files
+from fwplan.estimators.tokens import fineweb_files, fineweb_pattern
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,7 @@ def test_far_below_the_laws_data_there_is_no_figure():
 def test_fineweb_files_for_a_number_of_tokens():
     assert fineweb_files(700_000_000) == 1
     assert fineweb_files(10_000_000_000) == 14
+    assert fineweb_pattern(1) == "sample/10BT/000_*.parquet"
+    assert fineweb_pattern(5) == "sample/10BT/00[0-4]_*.parquet"
+    assert fineweb_pattern(14) == "sample/10BT/*.parquet"
+    assert fineweb_pattern(15) == "sample/100BT/*.parquet"

@@ -70,7 +70,7 @@ def test_warm_up_and_the_profiled_step_are_not_timed(make_spec, shards, monkeypa
 
 
 def test_the_record_says_what_was_measured(make_spec, shards):
-    record = _meter(make_spec(), shards, 3).measurement(0)
+    record = _meter(make_spec(), shards, 3).measurement(1)
     assert record.spec == make_spec()
     assert (record.device_type, record.torch_version) == ("cpu", torch.__version__)
     assert record.device_name
@@ -82,7 +82,7 @@ def test_the_record_says_what_was_measured(make_spec, shards):
 
 @pytest.mark.parametrize("n_steps", [0, 1, 2])
 def test_too_few_steps_are_no_measurement(n_steps, make_spec, shards):
-    assert _meter(make_spec(), shards, n_steps).measurement(0) is None
+    assert _meter(make_spec(), shards, n_steps).measurement(1) is None
 
 
 def test_float16_is_profiled_once_the_moments_exist(make_spec, shards):

@@ -1,0 +1,57 @@
+"""What an evaluation needs: a forward without gradients, of its own micro-batch, between steps.
+
+Only where that micro-batch is larger than the training one: else a step needs more. M are its tokens. Its peak is in a
+block's MLP or in the loss, whichever is larger; all of it traced on CPU.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.line import Line
+from fwplan.estimators.phases import Phase
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from fwplan.estimators.sizes import Sizes
+
+_MLP = "traced: block input, residual sum, LayerNorm output, MLP hidden layer before and after GELU"
+_LOSS = "traced: the loss's forward, after the blocks have let go of what they computed"
+
+
+def evaluation_lines(s: Sizes) -> Iterator[Line]:
+    """Yield what is alive at the widest moment of an evaluation; nothing where a training step needs more."""
+    if not s.evaluated:
+        return
+    yield _line("batch", 16 * s.evaluated, None, "int64", "2*8*M", "token ids and targets")
+    if s.autocast:
+        yield _line(
+            "weight copies", s.a * (s.linear * s.L + (0 if s.chunked else s.V * s.C)), None, s.a_dtype,
+            "a*(L*12*C*C + V*C)", "the autocast cache, until the forward leaves its context",
+        )  # fmt: skip
+    mlp, loss = list(_mlp_lines(s)), list(_loss_lines(s))
+    yield from max(mlp, loss, key=lambda lines: sum(line.bytes for line in lines))
+
+
+def _mlp_lines(s: Sizes) -> Iterator[Line]:
+    M, C = s.evaluated, s.C
+    yield _line("residual stream", 3 * s.r * M * C, (M, C), s.r_dtype, "3*r*M*C", _MLP)
+    yield _line("MLP hidden", 8 * s.a * M * C, (M, 4 * C), s.a_dtype, "2*4*a*M*C", _MLP)
+
+
+def _loss_lines(s: Sizes) -> Iterator[Line]:
+    M, V, C = s.evaluated, s.V, s.C
+    rows = min(s.n, M) if s.chunked else M
+    if s.chunked:
+        yield _line("hidden states", s.r * M * C, (M, C), s.r_dtype, "r*M*C", _LOSS)
+        if s.autocast:
+            yield _line("chunk, weight copy of the head", s.a * V * C, (V, C), s.a_dtype, "a*V*C", _LOSS)
+    elif s.a != 4:
+        yield _line("logits", s.a * M * V, (M, V), s.a_dtype, "a*M*V", _LOSS)
+    yield _line("logits in fp32", 4 * rows * V, (rows, V), "float32", "4*M*V", _LOSS)
+    yield _line("log-probabilities", 4 * rows * V, (rows, V), "float32", "4*M*V", _LOSS)
+
+
+def _line(name: str, size: int, shape: tuple[int, ...] | None, dtype: str, formula: str, source: str) -> Line:
+    return Line(f"evaluation: {name}", size, shape, dtype, Phase.EVALUATION, "transient", formula, source)
