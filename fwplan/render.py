@@ -388,8 +388,8 @@ def _loss_lines(result: TrainResult) -> Iterator[str]:
         return f"{first:.3f} -> {last:.3f}" if first is not None and last is not None else "not measured"
 
     yield f"[bold]{result.steps_done:,} steps done[/] in {escape(str(result.run_dir))}"
-    yield f"  training loss    {fall(result.first_loss, result.last_loss)}"
     yield f"  validation loss  {fall(result.first_val_loss, result.last_val_loss)}"
+    yield f"  training loss    {fall(result.first_loss, result.last_loss)}  (single steps)"
 
 
 _Row = tuple[str, str, str, bool | None, str]

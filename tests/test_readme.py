@@ -1,0 +1,25 @@
+"""The README cannot drift: its terminal output is the golden files', its table of fields the spec's."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, TrainSpec
+
+README = Path("README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", ["explain-4070", "suggest-vram-12"])
+def test_terminal_output_is_the_golden_files(name):
+    golden = Path(f"tests/golden/{name}.txt").read_text(encoding="utf-8")
+    assert "\n".join(f"    {line}".rstrip() for line in golden.rstrip().splitlines()) in README
+
+
+@pytest.mark.parametrize(
+    ("section", "model"), [("model", ModelSpec), ("train", TrainSpec), ("device", DeviceSpec), ("data", DataSpec)]
+)
+def test_every_field_is_listed_with_its_default(section, model):
+    for name, field in model.model_fields.items():
+        default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
+        assert f"| `{section}.{name}` | {default} |" in README
