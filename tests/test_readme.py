@@ -23,3 +23,9 @@ def test_every_field_is_listed_with_its_default(section, model):
     for name, field in model.model_fields.items():
         default = "required" if field.is_required() else f"`{json.dumps(field.default)}`"
         assert f"| `{section}.{name}` | {default} |" in README
+
+
+def test_the_accuracy_table_is_the_newest_results():
+    newest = max(Path("benchmarks/results").glob("*-accuracy.json"))
+    for figures in json.loads(newest.read_text(encoding="utf-8"))["summary"].values():
+        assert f"| {figures['rows']} | {figures['median']:.2%} | {figures['worst']:.2%} |" in README

@@ -94,12 +94,22 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
 
 
 def block_backward_lines(s: Sizes) -> Iterator[Line]:
-    """Yield the transients of the widest moment of a block's backward: the gradient of its MLP's output projection."""
+    """Yield the transients of the widest moment of a block's backward: the gradient of its MLP's output projection.
+
+    With few tokens autocast's cast of that weight's gradient is wider: by then the GELU's output and the weight's copy
+    are gone, as many bytes as the hidden layer's gradient and the half-precision one that stand beside the fp32 one.
+    """
     width = (s.B, s.T, s.C)
     yield Line(
-        "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD,
-        "transient", "r*N*C", _BACKWARD,
+        "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD, "transient",
+        "r*N*C", _BACKWARD,
     )  # fmt: skip
+    product, cast = 5 * s.a * s.N * s.C + 4 * s.a * s.C * s.C, 4 * s.p * s.C * s.C
+    if s.autocast and cast > product:
+        yield Line(
+            "gradient: MLP output weight", cast, (s.C, 4 * s.C), s.p_dtype, _BLOCK, "transient", "4*p*C*C", _BACKWARD
+        )
+        return
     if s.autocast:
         yield Line("gradient: MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD)
     yield Line(
@@ -107,6 +117,6 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
         "4*a*N*C", _BACKWARD,
     )  # fmt: skip
     yield Line(
-        "gradient: MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient",
-        "4*a*C*C", _BACKWARD,
+        "gradient: MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient", "4*a*C*C",
+        _BACKWARD,
     )  # fmt: skip

@@ -97,8 +97,8 @@ def gpu_hardware(
 
 # A CPU training step's matrix products over numpy's fp32 rate, and seconds a logit on top. Measured on 2 x86-64 cores
 # (AMD EPYC, torch 2.13, eager fp32, 3 M to 124 M parameters): 0.71 without a vocabulary to speak of; 6 to 14 ns a logit
-# in full, 3 ns in chunks that stay near the cache. Other processors: wider on both sides. Half precision takes 0.6 of
-# fp32's time where the processor has matrix units for it, and many times longer where it has none.
+# in full, 3 ns in chunks that stay near the cache. Other processors: wider on both sides. Half precision took 0.44
+# of fp32's time there; a processor without units for it takes many times longer.
 _CPU_EFFICIENCY: Interval = (0.45, 0.85)
 _CPU_HALF: Interval = (0.03, 1.5)
 _CPU_LOGIT: dict[str, Interval] = {"full": (3e-9, 14e-9), "chunked": (1.5e-9, 5e-9)}
