@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +181,8 @@ def explain(
             raise FwplanError(f"there is no fix {fix}", hint=f"{command} lists {len(helpful)}")
         chosen = helpful[fix - 1].estimate
         found = fixes(chosen, past)
+    if loaded.pretrained:
+        chosen = replace(chosen, loss=None)
     fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
     return Explanation(loaded, chosen, tuple(found), fitting, command)
 

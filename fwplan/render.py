@@ -73,7 +73,7 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
     yield ""
     yield from _memory_lines(estimate)
     yield ""
-    yield from _bill_lines(estimate)
+    yield from _bill_lines(estimate, pretrained=loaded.pretrained)
     if explanation.fixes:
         yield ""
         yield from _fix_lines(explanation)
@@ -203,7 +203,7 @@ def _phase_lines(totals: dict[Phase, int]) -> Iterator[str]:
     yield f"[dim]{line}[/]"
 
 
-def _bill_lines(estimate: Estimate) -> Iterator[str]:
+def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
     tokens, work = estimate.tokens, estimate.flops
     total = f", {si(tokens.total)} in {estimate.spec.steps:,} steps" if tokens.total and estimate.spec.steps else ""
     yield f"  tokens      {tokens.per_step:,} a step{total}"
@@ -219,7 +219,7 @@ def _bill_lines(estimate: Estimate) -> Iterator[str]:
     if estimate.energy_kwh:
         low, high = estimate.energy_kwh
         yield f"  energy      {_plain(low)}-{_plain(high)} kWh at the card's full board power"
-    yield f"  loss        {loss_text(estimate)}"
+    yield f"  loss        {'unknown: it starts from trained weights' if pretrained else loss_text(estimate)}"
 
 
 def _calibration_note(estimate: Estimate) -> list[str]:

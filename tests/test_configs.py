@@ -757,3 +757,12 @@ def test_the_largest_files_take_under_a_second(load):
         start = time.perf_counter()
         load(text)
         assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize(
+    ("text", "pretrained"), [("init_from = 'gpt2'", True), ("", False), ("init_from = 'scratch'", False)]
+)
+def test_a_start_from_trained_weights_is_known(text, pretrained, tmp_path):
+    path = tmp_path / "config.py"
+    path.write_text(text)
+    assert load_config(path).pretrained is pretrained

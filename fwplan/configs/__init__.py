@@ -35,6 +35,7 @@ class LoadedConfig:
         ignored: settings of the file that mean nothing here: "use_rope (line 12)".
         notes: what was assumed, renamed or overruled, each fit to print.
         eval_only: the run only evaluates (nanoGPT's eval_only).
+        pretrained: the run starts from trained weights (nanoGPT's init_from), so scaling laws do not tell its loss.
         source: the file's text, for quoting its lines.
     """
 
@@ -46,6 +47,7 @@ class LoadedConfig:
     ignored: tuple[str, ...]
     notes: tuple[str, ...]
     eval_only: bool
+    pretrained: bool
     source: str = field(repr=False)
 
     def line_text(self, line: int) -> str:
@@ -92,8 +94,14 @@ def _loaded(reading: Reading, path: Path, source: str) -> LoadedConfig:
         ignored=tuple(reading.ignored),
         notes=tuple(reading.notes),
         eval_only=eval_only is not None and bool(eval_only.value),
+        pretrained=_starts_trained(reading),
         source=source,
     )
+
+
+def _starts_trained(reading: Reading) -> bool:
+    start = reading.settings.get("init_from")
+    return start is not None and start.value != "scratch"
 
 
 def _build(reading: Reading) -> RunSpec:

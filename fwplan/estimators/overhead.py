@@ -47,8 +47,8 @@ CUDA_CONTEXT = Range(256 * MIB, 307 * MIB, 563 * MIB)
 # named but not detected; a detected card says how much is in use.
 DESKTOP_BYTES = 430 * MIB
 
-# Resident memory of a CPU run beyond its live tensors. Measured on Linux x86-64, torch 2.13, dry runs of 2 MiB to 2.1 GiB
-# of live tensors: 325 MiB of interpreter and torch's libraries, and 1.09 to 1.35 bytes resident for each live one (the C
-# allocator, oneDNN's scratch, the profiler's own events).
+# Resident memory of a CPU run beyond its live tensors. Measured on Linux x86-64 with torch 2.13, dry runs of 2 MiB to
+# 2.1 GiB of live tensors: 325 MiB of interpreter and torch's libraries, and 1.09 to 1.35 bytes resident for each live
+# one (the C allocator, oneDNN's scratch, the profiler's own events).
 CPU_RUNTIME = Range(280 * MIB, 330 * MIB, 500 * MIB)
 CPU_RESIDENT_OVER_LIVE = Range(1.0, 1.15, 1.4)
