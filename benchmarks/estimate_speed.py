@@ -23,12 +23,15 @@ from fwplan.spec import DeviceSpec, RunSpec
 from fwplan.target import named_gpu
 from fwplan.train.batches import Batches
 from fwplan.train.step import build_trainer, train_step
+from fwplan.vectorised import peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 GPU, TOKENS, HOURS = "4070", 10_000_000_000, 168.0
 REPEATS = 15
+COUNT = 100_000
+MANY = f"peak alone, vectorised: each of {COUNT:,}"
 _GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768}
 # One spec a mode: modes differ in how many lines they have, hence in time.
 SPECS = {
@@ -67,6 +70,19 @@ def tiny_step() -> Callable[[], object]:
     return lambda: train_step(trainer, pairs)
 
 
+def many_peaks() -> Callable[[], object]:
+    """Return the vectorised peak of COUNT drawn shapes."""
+    draw = np.random.default_rng(0)
+    return partial(
+        peak_allocated,
+        RunSpec.model_validate(SPECS["GPT-2 124M, compiled"]),
+        n_layer=draw.integers(1, 48, COUNT),
+        n_head=draw.integers(1, 32, COUNT),
+        n_embd=64 * draw.integers(1, 64, COUNT),
+        micro_batch_size=2 ** draw.integers(0, 8, COUNT),
+    )
+
+
 def main() -> None:
     """Measure, print, and write the result file."""
     target = named_gpu(GPU)
@@ -77,6 +93,7 @@ def main() -> None:
         peak, whole = partial(estimate_memory, spec), partial(estimate, spec, target, measurements=[])
         rounds[f"peak alone: {name}"] = seconds_per_call(peak, 200)
         rounds[f"full estimate: {name}"] = seconds_per_call(whole, 200)
+    rounds[MANY] = [seconds / COUNT for seconds in seconds_per_call(many_peaks(), 1)]
     rounds["suggest, 10 B tokens, RTX 4070"] = seconds_per_call(partial(search, request, []), 1)
     rounds["one real CPU step, 2L/64, 256 tokens"] = seconds_per_call(tiny_step(), 10)
 
@@ -102,6 +119,8 @@ def main() -> None:
 
 
 def _time(seconds: float) -> str:
+    if seconds < 1e-6:
+        return f"{seconds * 1e9:.0f} ns"
     return f"{seconds * 1e6:.0f} us" if seconds < 0.001 else f"{seconds * 1e3:.2f} ms"
 
 

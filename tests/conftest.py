@@ -15,7 +15,7 @@ def _own_store(tmp_path_factory, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def run_spec():
     """Return a function that builds a RunSpec from the names of either section."""
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
+from fwplan.estimators.sizes import largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +25,9 @@ _AUTOCAST = "torch.autocast casts each weight once per forward and autograd keep
 _LOSS = Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT | Phase.LOSS_BACKWARD
 _UP_TO_HEAD = _LOSS | Phase.HEAD_BACKWARD
 _UP_TO_TOP = _UP_TO_HEAD | Phase.TOP_BLOCK_BACKWARD
+_FORWARD = Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT
 _BLOCK = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD
+_BLOCK_ON = _BLOCK | Phase.END_OF_BACKWARD
 
 
 def block_bytes(s: Sizes) -> int:
@@ -40,25 +43,23 @@ def _statistics(s: Sizes) -> int:
 def saved_lines(s: Sizes) -> Iterator[Line]:
     """Yield what all blocks keep from their forward until backward reaches them."""
     width, u = (s.B, s.T, s.C), s.N * s.C * s.K
-    if s.K:
-        for name, count, per_element, dtype, formula in (
-            ("LayerNorm inputs", 2, s.r, s.r_dtype, "K * 2*r*N*C"),
-            ("LayerNorm outputs", 2, s.a, s.a_dtype, "K * 2*a*N*C"),
-            ("q, k, v", 3, s.a, s.a_dtype, "K * 3*a*N*C"),
-            ("attention outputs", 1, s.a, s.a_dtype, "K * a*N*C"),
-        ):
-            yield Line(name, count * per_element * u, width, dtype, _UP_TO_TOP, "saved", formula, _SAVED)
-        for name in ("MLP hidden, before GELU", "MLP hidden, after GELU"):
-            yield Line(name, 4 * s.a * u, (s.B, s.T, 4 * s.C), s.a_dtype, _UP_TO_TOP, "saved", "K * 4*a*N*C", _SAVED)
-        yield Line(
-            "norm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved",
-            "K * 4*N*(4 + H)", _SAVED,
-        )  # fmt: skip
-    if s.R:
-        yield Line(
-            "checkpointed block inputs", s.r * s.N * s.C * s.R, width, s.r_dtype, _UP_TO_TOP, "saved", "R * r*N*C",
-            "Chen et al. 2016: only a recomputed block's input is kept",
-        )  # fmt: skip
+    for name, count, per_element, dtype, formula in (
+        ("LayerNorm inputs", 2, s.r, s.r_dtype, "K * 2*r*N*C"),
+        ("LayerNorm outputs", 2, s.a, s.a_dtype, "K * 2*a*N*C"),
+        ("q, k, v", 3, s.a, s.a_dtype, "K * 3*a*N*C"),
+        ("attention outputs", 1, s.a, s.a_dtype, "K * a*N*C"),
+    ):
+        yield Line(name, count * per_element * u, width, dtype, _UP_TO_TOP, "saved", formula, _SAVED)
+    for name in ("MLP hidden, before GELU", "MLP hidden, after GELU"):
+        yield Line(name, 4 * s.a * u, (s.B, s.T, 4 * s.C), s.a_dtype, _UP_TO_TOP, "saved", "K * 4*a*N*C", _SAVED)
+    yield Line(
+        "norm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved", "K * 4*N*(4 + H)",
+        _SAVED,
+    )  # fmt: skip
+    yield Line(
+        "checkpointed block inputs", s.r * s.N * s.C * s.R, width, s.r_dtype, _UP_TO_TOP, "saved", "R * r*N*C",
+        "Chen et al. 2016: only a recomputed block's input is kept",
+    )  # fmt: skip
     yield Line(
         "final LayerNorm input", s.r * s.N * s.C + 8 * s.N, width, s.r_dtype, _UP_TO_HEAD, "saved", "r*N*C + 8*N",
         _SAVED,
@@ -79,15 +80,14 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
     if not s.autocast:
         return
     name = "weight copies"
-    if s.R and not s.compiled:
+    if not s.compiled:
         yield Line(
             f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
-            Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT, "transient", "R * a*12*C*C",
+            _FORWARD, "transient", "R * a*12*C*C",
             "traced: the autocast cache holds them until the forward leaves its context",
         )  # fmt: skip
-    if s.K:
-        yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
-    in_backward = Phase.BOTTOM_BLOCK_BACKWARD | (Phase.TOP_BLOCK_BACKWARD if s.recomputes_top else Phase(0))
+    yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
+    in_backward = _BLOCK if s.recomputes_top else Phase.BOTTOM_BLOCK_BACKWARD
     yield Line(
         f"{name}: block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", "a*12*C*C", _AUTOCAST
     )
@@ -96,22 +96,21 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
 def block_backward_lines(s: Sizes) -> Iterator[Line]:
     """Yield the transients of the widest moment of a block's backward: the gradient of its MLP's output projection.
 
-    With few tokens autocast's cast of that weight's gradient is wider: by then the GELU's output and the weight's copy
-    are gone, as many bytes as the hidden layer's gradient and the half-precision one that stand beside the fp32 one.
+    With few tokens the cast of that weight's gradient to fp32 is wider, though the MLP output's gradient, the GELU's
+    output and the weight's copy are gone by then: the line of the cast is what it adds.
     """
     width = (s.B, s.T, s.C)
     yield Line(
-        "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK | Phase.END_OF_BACKWARD, "transient",
+        "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK_ON, "transient",
         "r*N*C", _BACKWARD,
     )  # fmt: skip
-    product, cast = 5 * s.a * s.N * s.C + 4 * s.a * s.C * s.C, 4 * s.p * s.C * s.C
-    if s.autocast and cast > product:
-        yield Line(
-            "gradient: MLP output weight", cast, (s.C, 4 * s.C), s.p_dtype, _BLOCK, "transient", "4*p*C*C", _BACKWARD
-        )
-        return
     if s.autocast:
         yield Line("gradient: MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD)
+        product, cast = 5 * s.a * s.N * s.C + 4 * s.a * s.C * s.C, 4 * s.p * s.C * s.C
+        yield Line(
+            "gradient: MLP weight, cast", largest(cast - product, 0), (s.C, 4 * s.C), s.p_dtype, _BLOCK, "transient",
+            "4*p*C*C - 5*a*N*C - 4*a*C*C, where positive", _BACKWARD,
+        )  # fmt: skip
     yield Line(
         "gradient: MLP hidden layer", 4 * s.a * s.N * s.C, (s.B, s.T, 4 * s.C), s.a_dtype, _BLOCK, "transient",
         "4*a*N*C", _BACKWARD,

@@ -38,11 +38,9 @@ def _score_lines(s: Sizes) -> Iterator[Line]:
     scores, shape = s.B * s.H * s.T * s.T, (s.B, s.H, s.T, s.T)
     block = (4 + (s.a if s.autocast else 0)) * scores
     source = "softmax in fp32, kept, and its copy in the matmul's dtype; gollem H100 row '1_bfloat16'"
-    if s.K:
-        yield Line(
-            "attention probabilities", s.K * block, shape, "float32", _KEPT, "saved", "K * (4 + a)*B*H*T*T", source,
-            "prior",
-        )  # fmt: skip
+    yield Line(
+        "attention probabilities", s.K * block, shape, "float32", _KEPT, "saved", "K * (4 + a)*B*H*T*T", source, "prior"
+    )
     here = Phase.BOTTOM_BLOCK_BACKWARD | (Phase.TOP_BLOCK_BACKWARD if s.recomputes_top else Phase(0))
     yield Line(
         "attention probabilities: this block", block, shape, "float32", here, "saved", "(4 + a)*B*H*T*T", source,

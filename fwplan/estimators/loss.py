@@ -24,6 +24,12 @@ _EAGER = "traced: log_softmax saves its output; its backward holds that, the inc
 _COMPILED = "read from inductor's graph; slope of the gollem 124M rows, torch 2.5.1: 4.0 bytes a logit"
 _CHUNKED = "fwplan/model/loss.py, traced"
 _FORWARD, _BACKWARD, _HEAD = Phase.LOSS_FORWARD, Phase.LOSS_BACKWARD, Phase.HEAD_BACKWARD
+_LOSS = _FORWARD | _BACKWARD
+_UP_TO_HEAD = _LOSS | _HEAD
+_BACKWARD_TO_HEAD = _BACKWARD | _HEAD
+_HEAD_TO_END = _HEAD | Phase.END_OF_BACKWARD
+_CHUNK = _FORWARD | Phase.LOSS_WEIGHT_GRADIENT
+_CHUNK_ON = _CHUNK | _BACKWARD
 
 
 def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
@@ -32,17 +38,17 @@ def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
         yield from _chunked(s)
         return
     yield Line(
-        "head input", s.a * s.N * s.C, (s.B, s.T, s.C), s.a_dtype, _FORWARD | _BACKWARD | _HEAD, "saved", "a*N*C",
+        "head input", s.a * s.N * s.C, (s.B, s.T, s.C), s.a_dtype, _UP_TO_HEAD, "saved", "a*N*C",
         "the final LayerNorm's output, kept for the gradient of the head",
     )  # fmt: skip
     if s.autocast:
         yield Line(
-            "weight copy: head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _FORWARD | _BACKWARD, "saved",
+            "weight copy: head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _LOSS, "saved",
             "a*V*C", "torch.autocast",
         )  # fmt: skip
         yield Line(
             "gradient: head, half precision", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
-            _HEAD | (Phase.END_OF_BACKWARD if s.compiled else Phase(0)), "transient", "a*V*C",
+            _HEAD_TO_END if s.compiled else _HEAD, "transient", "a*V*C",
             "traced; compiled: the 24 GB gollem rows at micro-batch 1 and 2",
         )  # fmt: skip
     yield from _compiled(s, train) if s.compiled else _eager(s)
@@ -67,7 +73,7 @@ def _eager(s: Sizes) -> Iterator[Line]:
     yield _logits(s, "logits", s.a, _FORWARD, formula="a*N*V")
     if s.a != 4:
         yield _logits(s, "logits in fp32", 4, _FORWARD)
-    yield _logits(s, "log-probabilities", 4, _FORWARD | _BACKWARD, "saved")
+    yield _logits(s, "log-probabilities", 4, _LOSS, "saved")
     yield _logits(s, "gradient: log-probabilities", 4, _BACKWARD)
     yield _logits(s, "gradient: logits", 4, _BACKWARD)
     if not s.autocast:
@@ -76,9 +82,9 @@ def _eager(s: Sizes) -> Iterator[Line]:
 
 def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     if not train.keeps_logits:
-        yield _logits(s, "logits", s.a, _FORWARD | _BACKWARD, "saved", "a*N*V", _COMPILED)
+        yield _logits(s, "logits", s.a, _LOSS, "saved", "a*N*V", _COMPILED)
     if s.cuda or train.returns_logits:
-        yield _logits(s, "gradient: logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_COMPILED)
+        yield _logits(s, "gradient: logits", s.a, _BACKWARD_TO_HEAD, formula="a*N*V", source=_COMPILED)
     if train.returns_logits:
         yield _logits(
             s, "zero tangent: returned logits", s.a, _BACKWARD, formula="a*N*V",
@@ -94,13 +100,13 @@ def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
 def _chunked(s: Sizes) -> Iterator[Line]:
     chunk = (s.n, s.V)
     softmax, outer = Phase.LOSS_FORWARD, Phase.LOSS_WEIGHT_GRADIENT
-    yield Line("hidden states", s.r * s.N * s.C, (s.N, s.C), s.r_dtype, softmax | outer, "transient", "r*N*C", _CHUNKED)
+    yield Line("hidden states", s.r * s.N * s.C, (s.N, s.C), s.r_dtype, _CHUNK, "transient", "r*N*C", _CHUNKED)
     yield Line(
-        "gradient: hidden states", s.a * s.N * s.C, (s.N, s.C), s.a_dtype, softmax | outer | _BACKWARD, "saved",
+        "gradient: hidden states", s.a * s.N * s.C, (s.N, s.C), s.a_dtype, _CHUNK_ON, "saved",
         "a*N*C", _CHUNKED,
     )  # fmt: skip
     yield Line(
-        "gradient: head, accumulating", 4 * s.V * s.C, (s.V, s.C), "float32", softmax | outer | _BACKWARD,
+        "gradient: head, accumulating", 4 * s.V * s.C, (s.V, s.C), "float32", _CHUNK_ON,
         "saved", "4*V*C", _CHUNKED,
     )  # fmt: skip
     yield Line("chunk: logits in fp32", 4 * s.n * s.V, chunk, "float32", softmax, "transient", "4*n*V", _CHUNKED)
@@ -110,11 +116,9 @@ def _chunked(s: Sizes) -> Iterator[Line]:
         return  # in fp32 the weight is used as it is and its gradient accumulates by addmm in place
     yield Line("chunk: gradient, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, outer, "transient", "a*V*C", _CHUNKED)
     if s.autocast:
+        yield Line("chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, _CHUNK, "transient", "a*n*C", _CHUNKED)
         yield Line(
-            "chunk: input", s.a * s.n * s.C, (s.n, s.C), s.a_dtype, softmax | outer, "transient", "a*n*C", _CHUNKED
-        )
-        yield Line(
-            "chunk: weight copy, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, softmax | outer, "transient",
+            "chunk: weight copy, head", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _CHUNK, "transient",
             "a*V*C", _CHUNKED,
         )  # fmt: skip
     if not s.cuda:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING
 
 from fwplan.estimators import overhead
@@ -12,7 +13,7 @@ from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line
 from fwplan.estimators.loss import loss_lines
 from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
-from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase, phase_totals
+from fwplan.estimators.phases import EVERY_PHASE, Phase, phase_totals
 from fwplan.estimators.sizes import Sizes, sizes
 
 if TYPE_CHECKING:
@@ -46,29 +47,31 @@ def unsupported(spec: RunSpec) -> str | None:
 def estimate_memory(spec: RunSpec) -> Memory:
     """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
     s = sizes(spec)
-    lines = tuple(_lines(s, spec))
-    totals = phase_totals(lines, _phases(s))
+    lines = tuple(line for line in memory_lines(s, spec) if line.bytes)
+    totals = phase_totals(lines, phases_of(s.chunked, s.sums_tied_gradients, bool(s.evaluated)))
     phase = max(totals, key=totals.__getitem__)
     return Memory(
         lines=lines,
         totals=totals,
         phase=phase,
         allocated_bytes=totals[phase],
-        step_bytes=max(total for when, total in totals.items() if when & STEP_PHASES),
+        step_bytes=max(total for when, total in totals.items() if when is not Phase.EVALUATION),
         allocated_interval=_interval(spec, s, totals[phase]),
         status="exact" if is_traced(spec) else "prior",
     )
 
 
-def _phases(s: Sizes) -> Phase:
-    """Return the phases that this run has."""
-    absent = Phase(0) if s.chunked else Phase.LOSS_WEIGHT_GRADIENT
-    absent |= Phase(0) if s.sums_tied_gradients else Phase.TIED_GRADIENT_SUM
-    absent |= Phase(0) if s.evaluated else Phase.EVALUATION
+@cache
+def phases_of(chunked: bool, sums_tied_gradients: bool, evaluates: bool) -> Phase:
+    """Return the phases that a run of this kind has."""
+    absent = Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT
+    absent |= Phase(0) if sums_tied_gradients else Phase.TIED_GRADIENT_SUM
+    absent |= Phase(0) if evaluates else Phase.EVALUATION
     return EVERY_PHASE & ~absent
 
 
-def _lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
+def memory_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
+    """Yield every line of the spec's kind of run in these sizes, those of zero bytes too."""
     yield from persistent_lines(s, spec.train)
     yield from gradient_lines(s)
     yield from weight_copy_lines(s)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase
+from fwplan.estimators.sizes import largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,6 +25,9 @@ _TIED_SUM = (
 _STEP = "torch.optim.AdamW, traced: sqrt and quotient per tensor (for_loop), for all at once (foreach), none (fused)"
 _SUM = Phase.TIED_GRADIENT_SUM
 _END = Phase.END_OF_BACKWARD | _SUM
+_END_TO_STEP = _END | Phase.OPTIMIZER_STEP
+_BOTTOM_ON = Phase.BOTTOM_BLOCK_BACKWARD | _END
+_BOTTOM_TO_STEP = _BOTTOM_ON | Phase.OPTIMIZER_STEP
 _HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD | _END
 
 
@@ -59,11 +63,11 @@ def _fresh_gradients(s: Sizes) -> Iterator[Line]:
     Eager with accumulation adds each into .grad and frees it at once; a compiled backward returns all of them at its
     end, so there they stand beside what has accumulated.
     """
-    late = _END | (Phase(0) if s.accumulates else Phase.OPTIMIZER_STEP)
+    late, upper = (_END, _BOTTOM_ON) if s.accumulates else (_END_TO_STEP, _BOTTOM_TO_STEP)
     name = "fresh gradients" if s.accumulates else "gradients"
     yield Line(
-        f"{name}: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, Phase.BOTTOM_BLOCK_BACKWARD | late,
-        "saved", "p*W*(L-1)", _AUTOGRAD,
+        f"{name}: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, upper, "saved", "p*W*(L-1)",
+        _AUTOGRAD,
     )  # fmt: skip
     yield Line(
         f"{name}: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
@@ -114,7 +118,7 @@ def _for_loop_elements(s: Sizes) -> int:
     4 C^2 in each block, then an untied head.
     """
     C2, embedding = s.C * s.C, s.V * s.C
-    sizes = [0, embedding, s.positions, *[3 * C2, C2, 4 * C2, 4 * C2] * min(s.L, 2)]
+    sizes = [0, embedding, s.positions, 3 * C2, C2, 4 * C2, 4 * C2]  # a second block needs no more than the first
     if not s.tied:
         sizes.append(embedding)
-    return max(previous + 2 * current for previous, current in pairwise(sizes))
+    return largest(*(previous + 2 * current for previous, current in pairwise(sizes)))

@@ -65,10 +65,14 @@ def count_parameters(model: ModelSpec) -> ParameterCount:
 
     V*C + T*C + L*(12 C^2 + 2 C) + C, plus V*C for an untied head; with bias, L*(9 C + 2 C) + C more.
     """
-    L, C = model.n_layer, model.n_embd
+    total = total_parameters(model, model.n_layer, model.n_embd)
+    return ParameterCount(total, total - model.context_length * model.n_embd)
+
+
+def total_parameters(model: ModelSpec, L: int, C: int) -> int:
+    """Return the elements of all weights of a model like this one, but of depth L and width C (or arrays of both)."""
     embedding = model.vocab_size * C * (1 if model.tied_embeddings else 2)
-    total = embedding + model.context_length * C + L * block_parameters(C, bias=model.bias) + C * (1 + model.bias)
-    return ParameterCount(total, total - model.context_length * C)
+    return embedding + model.context_length * C + L * block_parameters(C, bias=model.bias) + C * (1 + model.bias)
 
 
 def block_parameters(C: int, *, bias: bool) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import reduce
+from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.parameters import block_parameters, count_parameters
 
@@ -58,6 +59,17 @@ class Sizes:
     recomputes_top: bool
     evaluated: int  # tokens of an evaluation's micro-batch where that is larger than N, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
+
+
+def largest(*values: int) -> int:
+    """Return the largest of the values; of arrays, element by element."""
+    if all(isinstance(value, int) for value in values):
+        return max(values)
+    return reduce(_larger, values)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return a * (a >= b) + b * (b > a)
 
 
 def sizes(spec: RunSpec) -> Sizes:

@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fwplan.errors import FwplanError
+from fwplan.estimators.memory import estimate_memory
+from fwplan.vectorised import peak_allocated
+
+
+@given(
+    st.lists(st.tuples(*(st.integers(1, n) for n in (24, 16, 8, 64))), min_size=1, max_size=8),
+    st.sampled_from(["float32", "bfloat16", "pure_bfloat16"]),
+    st.sampled_from(["fused", "foreach", "for_loop"]),
+    st.sampled_from(
+        [
+            {},
+            {"loss": "chunked"},
+            {"compile": False},
+            {"checkpointing": "block"},
+            {"grad_accum_steps": 4},
+            {"compile": False, "checkpointing": "block", "loss": "chunked"},
+            {"attention": "math"},
+            {"returns_logits": True, "keeps_logits": True},
+            {"eval_micro_batch_size": 1},
+        ]
+    ),
+)
+def test_every_element_is_the_scalar_estimate(run_spec, shapes, dtype, optimizer, mode):
+    def spec(depth=1, heads=1, width=8, batch=1):
+        return run_spec(n_layer=depth, n_head=heads, n_embd=width, micro_batch_size=batch, vocab_size=977,
+                        context_length=64, dtype=dtype, optimizer_impl=optimizer, **mode)  # fmt: skip
+
+    rows = [(depth, heads, heads * size * 8, batch) for depth, heads, size, batch in shapes]
+    depth, heads, width, batch = np.array(rows).T
+    many = peak_allocated(spec(), n_layer=depth, n_head=heads, n_embd=width, micro_batch_size=batch)
+    assert many.tolist() == [estimate_memory(spec(*row)).allocated_bytes for row in rows]
+
+
+def test_shapes_broadcast(run_spec):
+    many = peak_allocated(run_spec(), n_layer=[[2], [4]], n_head=12, n_embd=768, micro_batch_size=[1, 2, 4])
+    assert many.shape == (2, 3)
+    assert (np.diff(many, axis=0) > 0).all()
+    assert (np.diff(many, axis=1) > 0).all()
+
+
+def test_what_cannot_be_taken_together_is_refused(run_spec):
+    for fields in ({"parallel": "fsdp", "world_size": 2}, {"checkpointing": "block", "checkpoint_every": 2}):
+        with pytest.raises(FwplanError, match="undecidable"):
+            peak_allocated(run_spec(**fields), n_layer=1, n_head=1, n_embd=64, micro_batch_size=1)
