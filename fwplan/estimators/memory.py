@@ -10,10 +10,10 @@ from fwplan.estimators import overhead
 from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
 from fwplan.estimators.attention import attention_lines
 from fwplan.estimators.evaluation import evaluation_lines
-from fwplan.estimators.line import Line
+from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
 from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
-from fwplan.estimators.phases import EVERY_PHASE, Phase, phase_totals
+from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 
 if TYPE_CHECKING:

@@ -1,17 +1,8 @@
-"""The moments of a training step at which memory can peak, and the sum of what is alive at each.
-
-The peak of a step is the largest phase, never the sum of all lines.
-"""
+"""The moments of a training step at which memory can peak: the peak is the largest of them, never a plain sum."""
 
 from __future__ import annotations
 
 from enum import IntFlag
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from fwplan.estimators.line import Line
 
 
 class Phase(IntFlag):
@@ -36,13 +27,3 @@ class Phase(IntFlag):
 
 STEP_PHASES = Phase(511)
 EVERY_PHASE = Phase(1023)
-
-
-_BITS = tuple((phase, phase.value) for phase in Phase)  # an enum's .value is a slow property
-
-
-def phase_totals(lines: Iterable[Line], phases: Phase) -> dict[Phase, int]:
-    """Return bytes alive in each of the phases: the sum of the lines that name it."""
-    alive = [(int(line.phases), line.bytes) for line in lines]
-    wanted = int(phases)
-    return {phase: sum([size for when, size in alive if when & bit]) for phase, bit in _BITS if bit & wanted}

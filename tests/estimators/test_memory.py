@@ -7,8 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import estimate_memory, unsupported
-from fwplan.estimators.phases import Phase, phase_totals
+from fwplan.estimators.phases import Phase
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.step import build_trainer, train_step
