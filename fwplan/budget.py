@@ -29,12 +29,14 @@ def device_use(memory: Memory, device_type: str, calibration: Calibration | None
     """Return what a step of this memory takes of a device, corrected by what was measured on it."""
     allocated = _allocated(memory, calibration)
     if device_type == "cpu":
+        if calibration is not None and calibration.resident_bytes is not None:
+            return Use(allocated, None, _plus(allocated, calibration.resident_bytes))
         return Use(allocated, None, _plus(_times(allocated, overhead.CPU_RESIDENT_OVER_LIVE), overhead.CPU_RUNTIME))
     ratio, context = overhead.RESERVED_OVER_ALLOCATED, overhead.CUDA_CONTEXT
     if calibration is not None and calibration.reserved_ratio is not None:
         ratio = Range(1.0, calibration.reserved_ratio, calibration.reserved_ratio + calibration.allocated_error)
     if calibration is not None and calibration.context_bytes is not None:
-        context = Range(calibration.context_bytes, calibration.context_bytes, calibration.context_bytes)
+        context = calibration.context_bytes
     reserved = _times(allocated, ratio)
     return Use(allocated, reserved, _plus(reserved, context))
 

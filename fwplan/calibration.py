@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
+from fwplan.estimators.overhead import Range
 from fwplan.estimators.speed import executed_flops, middle, step_seconds
 from fwplan.measurement import Measurement
 
@@ -30,20 +31,21 @@ COMPARABLE_BYTES, COMPARABLE_FLOPS = 4.0, 16.0
 
 @dataclass(frozen=True)
 class Calibration:
-    """Corrections for one device, from the runs measured on it. Ratios are measured over predicted."""
+    """What runs on one device say about a spec. None: no run says anything about it."""
 
-    runs: int
-    allocated_ratio: float | None  # for this spec's own mode; None: no run in that mode
-    allocated_error: float
-    reserved_ratio: float | None  # reserved over allocated
-    context_bytes: int | None  # device used less reserved
-    timed: tuple[Measurement, ...]  # runs whose speed says something about this spec's
-    time_factor: float  # and how far: the interval is divided and multiplied by it
+    runs: int  # that changed a figure
+    allocated_ratio: float | None  # measured over predicted, in the spec's own mode
+    allocated_error: float  # how far that is trusted, relative
+    reserved_ratio: float | None  # reserved over allocated, the largest seen
+    context_bytes: Range | None  # CUDA: device used less reserved and what others held
+    resident_bytes: Range | None  # CPU: resident less live tensors
+    timed: tuple[Measurement, ...]  # runs whose speed says something about the spec's
+    time_factor: float  # and how far it carries: the interval is divided and multiplied by it
 
     def step_seconds(self, spec: RunSpec, prior: Hardware | None) -> tuple[float, float] | None:
         """Return seconds a step, from what the timed runs took beside what `prior` says of them; None: nothing timed.
 
-        Without a prior, time goes with FLOPs.
+        Without a prior, time goes with FLOPs. Runs that disagree widen the interval: it holds all of them.
         """
         if not self.timed:
             return None
@@ -51,8 +53,9 @@ class Calibration:
         def expected(run: RunSpec) -> float:
             return executed_flops(run) if prior is None else middle(step_seconds(run, prior))
 
-        point = expected(spec) * median(m.step_seconds / expected(m.spec) for m in self.timed)
-        return point / self.time_factor, point * self.time_factor
+        ratios = [m.step_seconds / expected(m.spec) for m in self.timed]
+        point = expected(spec)
+        return point * min(ratios) / self.time_factor, point * max(ratios) * self.time_factor
 
 
 def store_path() -> Path:
@@ -116,27 +119,42 @@ def calibrate(
     predicted_bytes is the formula's allocated peak of the spec: memory is learned from runs of comparable size only.
     """
     here = [m for m in measurements if _same_device(m, device_name)]
-    if not here:
-        return None
     sized = [m for m in here if _within(m.predicted_allocated_bytes, predicted_bytes, COMPARABLE_BYTES)]
-    ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in sized if _mode(m.spec) == _mode(spec)]
+    alike = [m for m in sized if _mode(m.spec) == _mode(spec)]
+    timed = _timed(spec, here)
+    contexts = [context for m in here if (context := _context(m)) is not None]
+    used = {id(m) for m in (*sized, *timed)} if sized or timed else set()
+    if not used and not contexts:
+        return None
+    ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in alike]
     ratio = median(ratios) if ratios else None
     reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in sized if m.peak_reserved_bytes]
-    contexts = [
-        max(0, m.device_used_bytes - m.peak_reserved_bytes - _others(m.spec))
-        for m in here
-        if m.device_used_bytes and m.peak_reserved_bytes
-    ]
-    timed = _timed(spec, here)
     return Calibration(
-        runs=len(here),
+        runs=len(used) or len(contexts),
         allocated_ratio=ratio,
         allocated_error=max((abs(r / ratio - 1) for r in ratios), default=0.0) + LEAST_ERROR if ratio else LEAST_ERROR,
         reserved_ratio=max(reserved) if reserved else None,
-        context_bytes=round(median(contexts)) if contexts else None,
+        context_bytes=_spread(contexts),
+        resident_bytes=_spread([m.rss_bytes - m.peak_allocated_bytes for m in sized if m.rss_bytes]),
         timed=timed,
         time_factor=SAME_SHAPE_TIME if timed and _shape(timed[0].spec) == _shape(spec) else OTHER_SHAPE_TIME,
     )
+
+
+def _context(measurement: Measurement) -> int | None:
+    """Return what the driver took beside the allocator; None where it was not measured, or others came and went."""
+    if not measurement.device_used_bytes or not measurement.peak_reserved_bytes:
+        return None
+    others = (measurement.spec.device.in_use_bytes or 0) if measurement.spec.device else 0
+    context = measurement.device_used_bytes - measurement.peak_reserved_bytes - others
+    return context if context > 0 else None
+
+
+def _spread(values: Sequence[int]) -> Range | None:
+    """Return the measured values as an interval, a tenth wider on both sides; None where there are none."""
+    if not values:
+        return None
+    return Range(0.9 * min(values), median(values), 1.1 * max(values))
 
 
 def _same_device(measurement: Measurement, name: str) -> bool:
@@ -159,10 +177,14 @@ def _mode(spec: RunSpec) -> tuple[object, ...]:
 
 def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """Return the runs of this spec's precision and compilation: those of its very shape, else of comparable work."""
-    mode, work = (spec.train.dtype, spec.train.compile), _micro_step_flops(spec)
-    alike = [m for m in measurements if (m.spec.train.dtype, m.spec.train.compile) == mode]
+    work = _micro_step_flops(spec)
+    alike = [m for m in measurements if _kernels(m.spec) == _kernels(spec)]
     same = [m for m in alike if _shape(m.spec) == _shape(spec)]
     return tuple(same or [m for m in alike if _within(_micro_step_flops(m.spec), work, COMPARABLE_FLOPS)])
+
+
+def _kernels(spec: RunSpec) -> tuple[object, ...]:
+    return spec.train.dtype, spec.train.compile, spec.train.attention, spec.train.parallel
 
 
 def _micro_step_flops(spec: RunSpec) -> float:
@@ -174,9 +196,7 @@ def _within(a: float, b: float, factor: float) -> bool:
 
 
 def _shape(spec: RunSpec) -> tuple[object, ...]:
-    return spec.model, spec.train.micro_batch_size, spec.sequence_length, spec.train.loss, spec.train.checkpointing
-
-
-def _others(spec: RunSpec) -> int:
-    """Return the bytes that other processes held on the device when the run began."""
-    return (spec.device.in_use_bytes or 0) if spec.device else 0
+    """Return all that sets a micro-step's speed."""
+    train = spec.train
+    recipe = (train.loss, train.checkpointing, train.checkpoint_every, train.optimizer_impl, train.returns_logits)
+    return spec.model, train.micro_batch_size, spec.sequence_length, train.world_size, *recipe

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwplan.estimation import Estimate, estimate
 
@@ -50,50 +50,56 @@ def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
     """Return the changes worth knowing for a run: those that help first, least disturbing first; then what does not."""
     if before.memory is None:
         return []
-    found = [_tried(before, change, spec, why, measurements) for change, spec, why in _changes(before)]
+    found = [_tried(before, change, measurements) for change in _changes(before)]
     return sorted(found, key=lambda fix: (not fix.helps, not fix.same_maths))
 
 
-def _tried(before: Estimate, change: str, spec: RunSpec, why: str, measurements: Sequence[Measurement]) -> Fix:
-    after = estimate(spec, before.target, measurements=measurements)
+class _Change(NamedTuple):
+    name: str
+    spec: RunSpec
+    why: str  # it does or does not help
+    same_maths: bool = True
+
+
+def _tried(before: Estimate, change: _Change, measurements: Sequence[Measurement]) -> Fix:
+    after = estimate(change.spec, before.target, measurements=measurements)
     gain = 1 - after.use.allocated.point / before.use.allocated.point if after.use and before.use else 0.0
-    return Fix(change, after, same_maths=not change.startswith("dtype"), helps=gain >= LEAST_GAIN, why=why)
+    return Fix(change.name, after, same_maths=change.same_maths, helps=gain >= LEAST_GAIN, why=change.why)
 
 
-def _changes(before: Estimate) -> Iterator[tuple[str, RunSpec, str]]:
-    """Yield (what changes, the changed spec, why it does or does not help)."""
+def _changes(before: Estimate) -> Iterator[_Change]:
     spec, train = before.spec, before.spec.train
     if train.loss == "full":
-        yield "chunked loss", _with(spec, **_CHUNKED), "one chunk of logits at a time in place of all of them"
+        yield _Change("chunked loss", _with(spec, **_CHUNKED), "one chunk of logits at a time in place of all of them")
     if not train.compile and train.loss == "full":
-        yield (
+        yield _Change(
             "compile=True, loss returned alone",
             _with(spec, compile=True, returns_logits=False, keeps_logits=False),
             "log-softmax and its backward fuse: about 4 bytes a logit in place of 12 to 14",
         )
     elif train.returns_logits:
-        yield (
+        yield _Change(
             "return the loss without the logits",
             _with(spec, returns_logits=False, keeps_logits=False),
             "no zero tangent and no held copy of the logits",
         )
     yield from _smaller_micro_batch(spec)
     if train.checkpointing == "none":
-        yield "activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before)
+        yield _Change("activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before))
     if train.optimizer_impl != "fused":
-        yield "fused AdamW", _with(spec, optimizer_impl="fused"), "the step itself allocates nothing"
+        yield _Change("fused AdamW", _with(spec, optimizer_impl="fused"), "the step itself allocates nothing")
     yield from _popular_but_useless(spec)
 
 
 _CHUNKED = {"loss": "chunked", "returns_logits": False, "keeps_logits": False}
 
 
-def _smaller_micro_batch(spec: RunSpec) -> Iterator[tuple[str, RunSpec, str]]:
+def _smaller_micro_batch(spec: RunSpec) -> Iterator[_Change]:
     train = spec.train
     for divisor in (2, 4):
         if train.micro_batch_size % divisor == 0:
             micro, accumulation = train.micro_batch_size // divisor, train.grad_accum_steps * divisor
-            yield (
+            yield _Change(
                 f"micro-batch {micro}, accumulation {accumulation}",
                 _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation),
                 "activations and logits shrink with the micro-batch; the step sees the same tokens",
@@ -107,23 +113,19 @@ def _blocks_share(before: Estimate) -> str:
     return f"the blocks' activations are {share:.0%} of the peak; recomputing them costs a third of their forward"
 
 
-def _popular_but_useless(spec: RunSpec) -> Iterator[tuple[str, RunSpec, str]]:
+def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:
     """Yield advice that people are given and that frees nothing."""
     train = spec.train
     if train.grad_accum_steps > 2:
         fewer = max(2, train.grad_accum_steps * 3 // 4)
-        yield (
-            f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer),
-            "accumulation does not change the peak beyond its first micro-step",
-        )  # fmt: skip
+        why = "accumulation does not change the peak beyond its first micro-step; it only makes the batch smaller"
+        yield _Change(f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer), why, same_maths=False)
     if train.compile:
-        yield (
-            "compile=False",
-            _with(spec, compile=False),
-            "eager keeps 12 to 14 bytes a logit where compiled keeps 4 to 6",
-        )
+        why = "eager keeps 12 to 14 bytes a logit where compiled keeps 4 to 6"
+        yield _Change("compile=False", _with(spec, compile=False), why)
     if train.dtype == "bfloat16":
-        yield "dtype float16", _with(spec, dtype="float16"), "fp16 and bf16 take the same bytes"
+        why = "fp16 and bf16 take the same bytes"
+        yield _Change("dtype float16", _with(spec, dtype="float16"), why, same_maths=False)
 
 
 def _with(spec: RunSpec, **train: object) -> RunSpec:

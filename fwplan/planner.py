@@ -61,7 +61,6 @@ class Candidate:
 
     estimate: Estimate
     tokens: int
-    time_limited: bool  # the hours end before the tokens do
 
     @property
     def spec(self) -> RunSpec:
@@ -218,12 +217,22 @@ def _candidate(fitting: Estimate, request: Request, past: Sequence[Measurement])
     tokens = min(wanted)
     if tokens < request.context_length:
         return None
-    spec = _with_recipe(fitting.spec, tokens, whole=tokens == request.tokens)
-    return Candidate(
-        estimate(spec, request.target, measurements=past),
-        tokens=spec.total_tokens or tokens,
-        time_limited=tokens == affordable,
-    )
+    chosen = _within_the_hours(fitting.spec, tokens, request, past)
+    return Candidate(chosen, tokens=chosen.spec.total_tokens or tokens)
+
+
+def _within_the_hours(spec: RunSpec, tokens: int, request: Request, past: Sequence[Measurement]) -> Estimate:
+    """Return the estimate of the run with its recipe, cut until the middle of its time is within the hours.
+
+    The recipe may make the micro-batch smaller, and that the step slower, than what the tokens were counted with.
+    """
+    most = request.hours * 3600
+    while True:
+        whole = tokens == request.tokens
+        chosen = estimate(_with_recipe(spec, tokens, whole=whole), request.target, measurements=past)
+        if chosen.total_seconds is None or middle(chosen.total_seconds) <= most or chosen.spec.steps == 1:
+            return chosen
+        tokens = max(1, int(0.98 * tokens * most / middle(chosen.total_seconds)))
 
 
 def _affordable_tokens(fitting: Estimate, hours: float) -> int | None:
@@ -256,9 +265,10 @@ def _replace(spec: RunSpec, **train: object) -> RunSpec:
 
 
 def _alternatives(found: Sequence[Candidate], pick: Candidate) -> tuple[Candidate, ...]:
-    """Return up to three others: the next larger, and smaller ones for half and an eighth of the time."""
+    """Return up to three others: the best of the larger ones, and smaller ones for half and an eighth of the time."""
     size = pick.estimate.parameters.total
-    larger = sorted((c for c in found if c.estimate.parameters.total > 1.2 * size), key=lambda c: c.law_loss)[:1]
+    covered = [c for c in found if c.tokens_per_parameter >= min(LEAST_TOKENS_PER_PARAMETER, pick.tokens_per_parameter)]
+    larger = sorted((c for c in covered if c.estimate.parameters.total > 1.2 * size), key=lambda c: c.law_loss)[:1]
     smaller = []
     for share in (1 / 2, 1 / 8):
         quick = [c for c in found if c.total_seconds <= share * pick.total_seconds and c not in smaller]

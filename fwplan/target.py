@@ -43,7 +43,7 @@ class Target:
         if self.device.type != "cuda" and self.device.total_bytes is None:
             return f"device {self.device.type}"
         if self.nominal_gib is not None:
-            article = "an" if f"{self.nominal_gib:g}".startswith("8") else "a"
+            article = "an" if f"{self.nominal_gib:g}".startswith(("8", "11", "18")) else "a"
             return f"{article} {self.nominal_gib:g} GB card"
         return f"a card of {gib(self.device.total_bytes)}" if self.device.total_bytes else "an unnamed card"
 

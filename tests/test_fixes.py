@@ -43,5 +43,13 @@ def test_popular_advice_is_shown_as_useless(run_spec):
     assert {"compile=False", "accumulation 24", "dtype float16"} <= useless
 
 
+def test_only_changes_that_keep_the_maths_say_so(found):
+    same = {fix.change: fix.same_maths for fix in found[1]}
+    assert same["chunked loss"]
+    assert same["activation checkpointing"]
+    assert not same["accumulation 24"]
+    assert not same["dtype float16"]
+
+
 def test_an_undecidable_run_has_none(run_spec):
     assert fixes(estimate(run_spec(parallel="fsdp", world_size=2), measurements=[]), []) == []

@@ -54,14 +54,14 @@ def test_more_memory_time_or_tokens_never_expects_a_worse_model():
 
 def test_the_hours_hold_in_the_middle_of_the_interval():
     pick = _search(12, hours=48.0).pick
-    assert pick.total_seconds <= 48 * 3600 * 1.02
-    assert pick.time_limited
+    assert pick.total_seconds <= 48 * 3600
+    assert pick.total_seconds > 0.9 * 48 * 3600
+    assert pick.tokens < 10_000_000_000
 
 
 def test_tokens_asked_for_are_trained_on_in_full():
     pick = _search(24, tokens=1_000_000_000).pick
     assert 1_000_000_000 <= pick.tokens < 1_000_000_000 + pick.spec.tokens_per_step
-    assert not pick.time_limited
 
 
 def test_repeated_data_is_worth_less():

@@ -17,7 +17,7 @@ from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from fwplan.estimators.line import Status
     from fwplan.spec import RunSpec
@@ -41,6 +41,8 @@ def unsupported(spec: RunSpec) -> str | None:
     train = spec.train
     if train.parallel == "fsdp":
         return "parallel 'fsdp' shards weights per wrapped module: not modelled yet"
+    if spec.device is not None and spec.device.type == "mps":
+        return "memory on Apple GPUs (mps) is not modelled yet"
     return None
 
 
@@ -57,8 +59,16 @@ def estimate_memory(spec: RunSpec) -> Memory:
         allocated_bytes=totals[phase],
         step_bytes=max(total for when, total in totals.items() if when is not Phase.EVALUATION),
         allocated_interval=_interval(spec, s, totals[phase]),
-        status="exact" if is_traced(spec) else "prior",
+        status="exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior",
     )
+
+
+LEAST_SHARE = 0.01  # a sum with less than this of unproven lines is as good as its exact ones
+
+
+def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
+    alive = [line for line in lines if phase & line.phases]
+    return sum(line.bytes for line in alive if line.status == "prior") / sum(line.bytes for line in alive)
 
 
 @cache

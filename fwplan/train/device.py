@@ -78,7 +78,7 @@ def check_supported(spec: RunSpec, device: torch.device) -> None:
         raise FwplanError(
             "returns_logits and keeps_logits describe nanoGPT's train.py; this trainer never returns the logits",
             where="train.returns_logits",
-            hint="set both to false to train with fwplan; its peak is then lower than nanoGPT's",
+            hint="plan it without: fwplan explain CONFIG -o plan.json -- --keeps_logits=False --returns_logits=False",
         )
     _check_dtype(train, device)
     _check_attention(train, device)

@@ -30,7 +30,7 @@ def open_run_dir(run_dir: Path, spec: RunSpec, *, resume: bool) -> None:
         raise FwplanError(
             f"{str(run_dir)!r} already holds {'a run' if SPEC in found else 'other files'}",
             where=str(run_dir),
-            hint="go on with that run with --resume, or name another directory",
+            hint="go on with that run with --resume, or delete the folder to start again",
         )
     if resume and not run_dir.exists():
         raise FwplanError(
