@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -68,6 +69,7 @@ def explain(
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")] = None,
     world_size: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
     fix: Annotated[int | None, typer.Option(min=1, help="Apply the fix of this number.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
@@ -80,7 +82,7 @@ def explain(
 
     if output is not None:
         commands.refuse_output(output)
-    found = commands.explain(config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, fix=fix)
+    found = commands.explain(config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix)
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
     if as_json:
@@ -115,8 +117,37 @@ def run(
         raise report.unsaved
 
 
+@app.command()
+def measure(
+    grid: Annotated[str | None, typer.Option(help="small: a CPU's minute. full: a GPU's 25 minutes.")] = None,
+    spec: Annotated[list[Path] | None, typer.Option(help="A spec.json or anything that explain reads.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda. Default: the GPU where there is one.")] = None,
+    output: Annotated[Path, typer.Option("-o", "--output", help="JSON lines; what is there is not repeated.")] = Path(
+        "results.jsonl"
+    ),
+    timeout: Annotated[float, typer.Option(min=1, help="Seconds for each spec; then it is killed.")] = 300.0,
+    budget: Annotated[
+        float | None, typer.Option(min=0.01, help="Minutes in all; the full grid's default is 25.")
+    ] = None,
+) -> None:
+    """Measure what specs really take: a few steps of each in a process of its own, beside what was predicted."""
+    from fwplan import commands  # noqa: PLC0415
+    from fwplan.render import measure_lines, show  # noqa: PLC0415
+
+    report = commands.measure(
+        grid=grid, specs=spec or [], device=device, output=output, timeout=timeout, budget_minutes=budget
+    )
+    show(measure_lines(report))
+    if report.problem is not None:
+        raise report.problem
+
+
 def _print_json(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    try:
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # whoever read us has seen enough; the exit code still counts
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
@@ -124,11 +155,7 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows "?", not a traceback
-    try:
-        sys.exit(_guarded())
-    except BrokenPipeError:  # whoever read us has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(ExitCode.OK)
+    sys.exit(_guarded())
 
 
 def _guarded() -> int:
@@ -140,8 +167,6 @@ def _guarded() -> int:
     except (KeyboardInterrupt, typer.Abort):
         sys.stderr.write("\ninterrupted\n")
         return ExitCode.INTERRUPTED
-    except BrokenPipeError:
-        raise
     except OSError as error:
         return _report(FwplanError(f"cannot write the answer: {error.strerror}", hint="is the disk full?"))
     except Exception as error:
@@ -156,6 +181,14 @@ def _report(error: FwplanError) -> int:
     from fwplan.render import error_lines, show  # noqa: PLC0415
 
     if "--json" in sys.argv:
-        _print_json({"error": {"message": error.message, "where": error.where, "hint": error.hint}})
+        verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)
+        said = {"message": error.message, "where": error.where, "hint": error.hint}
+        with contextlib.suppress(OSError):  # stdout itself may be what failed
+            _print_json({"verdict": verdict, "error": said})
+            sys.stdout.flush()
     show(error_lines(error), to_stderr=True)
     return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,4 +1,4 @@
-"""The verbs behind the command line, as plain functions: suggest, explain, run."""
+"""The verbs behind the command line, as plain functions: suggest, explain, run, measure."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
 from fwplan.units import GIB, gib, parse_count, parse_gib, si
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from fwplan.data.shards import TokenShards
     from fwplan.measurement import Measurement
+    from fwplan.measuring.request import MeasureReport
     from fwplan.train.loop import TrainResult
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
@@ -153,6 +154,7 @@ def explain(
     *,
     gpu: str | None = None,
     vram: float | str | None = None,
+    device: str | None = None,
     world_size: int = 1,
     fix: int | None = None,
 ) -> Explanation:
@@ -161,8 +163,9 @@ def explain(
     Args:
         config: a nanoGPT config.py, plan.json, spec.json, or a Hugging Face config.json.
         overrides: nanoGPT-style "--key=value".
-        gpu: a card by name; vram: a card by its nominal memory; neither: the config's own device, if it names one.
-        vram: see gpu.
+        gpu: a card by name. With neither gpu, vram nor device: the config's own device, if it names one.
+        vram: a card by its nominal memory in GiB.
+        device: "cpu" or "cuda": this machine's.
         world_size: processes that train.
         fix: explain the run with this one of its fixes applied, counted from 1.
 
@@ -172,9 +175,11 @@ def explain(
     loaded = load_config(config, overrides, world_size=world_size)
     spec = _decided(loaded)
     past = load_measurements()
-    chosen = estimate(spec, _target(gpu, vram, None), measurements=past)
+    target = _target(gpu, vram, device) or (detected() if device == "cuda" else None)
+    chosen = estimate(spec, target, measurements=past)
     found = fixes(chosen, past)
-    command = _command(config, overrides, gpu, vram, world_size)
+    options = {"--gpu": gpu, "--vram": vram, "--device": device, "--world-size": world_size if world_size > 1 else None}
+    command = _command(config, overrides, options)
     if fix is not None:
         helpful = [item for item in found if item.helps]
         if not 1 <= fix <= len(helpful):
@@ -187,15 +192,10 @@ def explain(
     return Explanation(loaded, chosen, tuple(found), fitting, command)
 
 
-def _command(
-    config: str | Path, overrides: Sequence[str], gpu: str | None, vram: float | str | None, world_size: int
-) -> str:
+def _command(config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
     words = ["fwplan", "explain", str(config)]
-    words += ["--gpu", gpu] if gpu is not None else []
-    words += ["--vram", str(vram)] if vram is not None else []
-    words += ["--world-size", str(world_size)] if world_size > 1 else []
-    words += ["--", *overrides] if overrides else []
-    return shlex.join(words)
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join([*words, *(["--", *overrides] if overrides else [])])
 
 
 def _decided(loaded: LoadedConfig) -> RunSpec:
@@ -225,11 +225,12 @@ class RunReport:
 
     plan_path: Path
     before: Estimate
-    predicted: Prediction  # the plan's own; of a spec, what the estimate said just before the run
+    predicted: Prediction  # the plan's own if it was made for this device, else what was estimated just before the run
     measurement: Measurement | None
     after: Estimate | None  # the same spec, estimated with this run's measurement
     result: TrainResult | None  # None after a dry run
     unsaved: FwplanError | None  # why the measurement could not be kept
+    elsewhere: bool  # the file names another device than the one that ran, or none
 
 
 def run(
@@ -278,7 +279,9 @@ def run(
             hint=f"fwplan explain {plan} says what would fit; --force tries all the same",
             exit_code=ExitCode.DOES_NOT_FIT,
         )
-    predicted = Plan.load(plan).predicted if loaded.kind == "plan" else Plan.of(before, "").predicted
+    elsewhere = not _is_for(loaded.spec, target)
+    planned = loaded.kind == "plan" and not elsewhere
+    predicted = Plan.load(plan).predicted if planned else Plan.of(before, "").predicted
     result = None
     if dry_run:
         from fwplan.train.dry_run import dry_run as take_a_few_steps  # noqa: PLC0415
@@ -298,13 +301,19 @@ def run(
         )
         measurement = result.measurement
     if measurement is None:
-        return RunReport(plan, before, predicted, None, None, result, None)
+        return RunReport(plan, before, predicted, None, None, result, None, elsewhere)
     measurement = measurement.model_copy(update={"device_name": target.label})
     try:
         record(measurement)
     except FwplanError as error:
-        return RunReport(plan, before, predicted, measurement, None, result, error)
-    return RunReport(plan, before, predicted, measurement, estimate(spec, target), result, None)
+        return RunReport(plan, before, predicted, measurement, None, result, error, elsewhere)
+    return RunReport(plan, before, predicted, measurement, estimate(spec, target), result, None, elsewhere)
+
+
+def _is_for(spec: RunSpec | None, target: Target) -> bool:
+    """Return whether the spec's own device is the target, as far as it says."""
+    device = spec.device if spec else None
+    return device is not None and device.type == target.device.type and device.name in (None, target.device.name)
 
 
 def _target_here(device_type: str) -> Target:
@@ -354,7 +363,50 @@ def _no_data(spec: RunSpec, plan: Path) -> FwplanError:
         f"the plan names no data; {si(tokens)} tokens are about {need}, {disk} of disk with the tokens",
         where=str(plan),
         hint=(
-            "huggingface-cli download HuggingFaceFW/fineweb --repo-type dataset "
+            "hf download HuggingFaceFW/fineweb --repo-type dataset "
             f"--include '{fineweb_pattern(files)}' --local-dir fineweb; then --data fineweb"
         ),
+    )
+
+
+# ---------------------------------------------------------------- measure
+
+
+def measure(
+    *,
+    grid: str | None = None,
+    specs: Sequence[str | Path] = (),
+    device: str | None = None,
+    output: str | Path = "results.jsonl",
+    timeout: float = 300.0,
+    budget_minutes: float | None = None,
+) -> MeasureReport:
+    """Measure a few real steps of each spec in its own process; results are JSON lines, and none is made twice.
+
+    Args:
+        grid: "small" or "full"; None: small, unless specs are named.
+        specs: files that load_config reads.
+        device: "cpu" or "cuda"; None: a CUDA GPU where torch sees one, else the CPU.
+        output: the results file.
+        timeout: seconds that one spec may take.
+        budget_minutes: for all of them; None: 25 for the full grid, else no limit.
+
+    Raises:
+        FwplanError: an argument cannot be used, this machine has no such device, or the file cannot be written.
+    """
+    from fwplan.measuring.request import MeasureRequest, run_request  # noqa: PLC0415
+
+    words = ["fwplan", "measure", *(["--grid", grid] if grid else [])]
+    words += [word for path in specs for word in ("--spec", str(path))]
+    words += [*(["--device", device] if device else []), "-o", str(output)]
+    return run_request(
+        MeasureRequest(
+            grid=grid or (None if specs else "small"),
+            specs=tuple(_decided(load_config(path)) for path in specs),
+            device=device,
+            output=Path(output),
+            timeout=timeout,
+            budget=None if budget_minutes is None else 60 * budget_minutes,
+            command=shlex.join(words),
+        )
     )

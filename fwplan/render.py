@@ -1,4 +1,4 @@
-"""Estimates, suggestions and measurements as text for a terminal of 80 columns. The only module here that knows rich.
+"""Estimates, suggestions and measurements as text for a terminal of 80 columns, in rich's markup.
 
 Each function returns lines in rich's markup; `show` prints them, without colour where NO_COLOR or a pipe says so.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
     from fwplan.estimators.phases import Phase
     from fwplan.fixes import Fix
     from fwplan.measurement import Measurement
+    from fwplan.measuring.request import MeasureReport
+    from fwplan.measuring.summary import ModeRow
     from fwplan.planner import Candidate, Suggestion
     from fwplan.train.loop import TrainResult
 
@@ -41,9 +44,17 @@ _FORMULA = 17
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
+class _Terminal(Console):
+    """A console that a reader may leave (`| head`): what is left is not written, and the exit code still counts."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Print lines of markup; never wrapped or re-coloured by rich, plain where NO_COLOR is set or nobody looks."""
-    console = Console(
+    console = _Terminal(
         stderr=to_stderr,
         highlight=False,
         soft_wrap=True,
@@ -85,10 +96,9 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     parameters = estimate.parameters
     count = f"{parameters.total:,}; {parameters.non_position:,} without positions"
     yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
-    yield (
-        f"{model.n_layer} layers, {model.n_head} heads, width {model.n_embd}, vocabulary {model.vocab_size}; "
-        f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length},"
-    )
+    shape = f"{_count(model.n_layer, 'layer')}, {_count(model.n_head, 'head')}, width {model.n_embd}"
+    batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
+    yield f"{shape}, vocabulary {model.vocab_size}; {batch},"
     yield (
         f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
         f"{train.loss} loss, checkpointing {train.checkpointing}"
@@ -154,7 +164,8 @@ def _memory_lines(estimate: Estimate) -> Iterator[str]:
         formula = _in_numbers(line.formula, estimate)
         note = f"  [dim]{escape(formula)}[/]" if formula else ""
         yield f"  {line.name:30} {gib(line.bytes):>10}  {bar:{_BAR}} {share:4.0%}{note}"
-    rows = [("allocated", gib(use.allocated.point), f"{_range(use.allocated)} GiB", estimate.memory_status)]
+    spread = f"{gib(use.allocated.low)} - {gib(use.allocated.high)}"
+    rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
     if use.reserved:
         rows.append(("reserved", _range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
     what = "with the CUDA context" if use.reserved else "resident, with Python and torch"
@@ -247,15 +258,25 @@ def _fix_lines(explanation: Explanation) -> Iterator[str]:
         if not fix.helps:
             yield _fix_line("[red]✗[/]  ", fix)
             yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
-    if not helping:
-        return
-    first = next((number for number, fix in enumerate(helping, 1) if fix.fits), None)
     yield ""
-    if first is None:
-        yield "  None of these is enough alone: apply one, then explain the plan again."
+    yield from _next_lines(explanation, helping)
+
+
+def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:
+    """Yield the command to type next: train what fits, else apply the first change that makes it fit."""
+    loaded, fix = explanation.loaded, ""
+    if explanation.estimate.verdict in {"fits", "no_device"} or not helping:
+        if loaded.kind in {"plan", "spec"}:
+            yield f"  fwplan run {escape(shlex.quote(str(loaded.path)))}"
+            return
+    else:
+        first = next((number for number, change in enumerate(helping, 1) if change.fits), None)
+        if first is None:
+            yield "  None of these is enough alone: apply one, then explain the plan again."
+        fix = f" --fix {first or 1}"
     command, _, overrides = explanation.command.partition(" -- ")
     rest = f" -- {overrides}" if overrides else ""
-    yield f"  {escape(command)} --fix {first or 1} -o plan.json{escape(rest)}"
+    yield f"  {escape(command)}{fix} -o plan.json{escape(rest)}"
 
 
 def _fix_line(mark: str, fix: Fix) -> str:
@@ -348,6 +369,10 @@ def _range(interval: Range) -> str:
     return f"{low:.2f}-{high:.2f}" if high < 9.95 else f"{low:.1f}-{high:.1f}"
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _plain(value: float) -> str:
     """Return three digits without an exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -430,3 +455,26 @@ def _learned_lines(report: RunReport) -> Iterator[str]:
     yield f"  learned: for {escape(after.target.label)} a step like this takes {duration_range(*after.step_seconds)}"
     yield f"  (was {was}), and memory in this mode is {after.calibration.allocated_ratio or 1:.4f} of the formula's,"
     yield f"  within {after.calibration.allocated_error:.1%}; the next suggest and explain use it"
+
+
+# ---------------------------------------------------------------- measure
+
+
+def measure_lines(report: MeasureReport) -> Iterator[str]:
+    """Yield a campaign's table, mode by mode, and where its results are."""
+    yield f"[bold]Peak allocated, predicted against measured[/] on {escape(report.device)}"
+    yield f"[bold]  {'mode':26}{'n':>4}{'median':>9}{'worst':>9}{'OOM':>5}{'failed':>8}[/]"
+    yield from (_mode_line(row) for row in report.rows)
+    yield "[dim]  a spec counts in each of its modes; errors are predicted / measured - 1[/]"
+    yield ""
+    known = f", {report.known} of them from before" if report.known else ""
+    yield f"  results: {escape(str(report.output))}{known}"
+    if report.left:
+        yield f"  {report.left} left for lack of time; to go on:"
+        yield f"  {escape(report.command)}"
+
+
+def _mode_line(row: ModeRow) -> str:
+    middle = "-" if row.median_error is None else f"{row.median_error:.2%}"
+    worst = "-" if row.worst_error is None else f"{row.worst_error:+.2%}"
+    return f"  {row.mode:26}{row.measured:>4}{middle:>9}{worst:>9}{row.ooms or '-':>5}{row.failures or '-':>8}"

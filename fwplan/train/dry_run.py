@@ -28,9 +28,7 @@ def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int)
         FwplanError: the spec cannot run on this device, or the device reports no peak memory.
     """
     check_supported(spec, device)
-    vocab = spec.model.vocab_size
-    tokens = np.random.default_rng(spec.train.seed).integers(0, vocab, size=8 * (spec.sequence_length + 1))
-    batches = Batches(spec, lambda _split: tokens, device)
+    batches = random_batches(spec, device)
     torch.manual_seed(spec.train.seed)
     with clear_errors(spec):
         trainer = build_trainer(spec, device)
@@ -42,3 +40,10 @@ def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int)
     if measurement is None:
         raise FwplanError(f"{device.type} reports no peak memory: nothing to measure", hint="use cpu or cuda")
     return measurement
+
+
+def random_batches(spec: RunSpec, device: torch.device) -> Batches:
+    """Return batches of random tokens of the spec's vocabulary, the same ones each time."""
+    size = 8 * (spec.sequence_length + 1)
+    tokens = np.random.default_rng(spec.train.seed).integers(0, spec.model.vocab_size, size=size)
+    return Batches(spec, lambda _split: tokens, device)

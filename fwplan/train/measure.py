@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import statistics
 import sys
 import time
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fwplan import __version__
 from fwplan.measurement import Measurement
 from fwplan.train.device import device_name
 from fwplan.train.live_memory import measure_live_memory
@@ -65,13 +65,13 @@ class StepMeter:
             device_type=device.type,
             device_name=device_name(device),
             torch_version=torch.__version__,
-            fwplan_version=importlib.metadata.version("fwplan"),
+            fwplan_version=__version__,
             measured_at=datetime.now(UTC).isoformat(timespec="seconds"),
             predicted_allocated_bytes=predicted_allocated_bytes,
             peak_allocated_bytes=self.allocated,
             peak_reserved_bytes=self.reserved,
             device_used_bytes=self.device_used,
-            rss_bytes=_peak_rss() if device.type == "cpu" else None,
+            rss_bytes=peak_rss() if device.type == "cpu" else None,
             step_seconds=step_seconds,
             tokens_per_second=spec.tokens_per_step / step_seconds,
             timed_steps=len(self.seconds),
@@ -85,7 +85,7 @@ class StepMeter:
 
     def _profile(self, micro_batches: Iterable[tuple[Tensor, Tensor]]) -> float:
         losses: list[float] = []
-        live = measure_live_memory(lambda: losses.append(self._step(micro_batches)), _persistent(self.trainer))
+        live = measure_live_memory(lambda: losses.append(self._step(micro_batches)), persistent(self.trainer))
         self.allocated = live.peak_bytes
         return losses[0]
 
@@ -103,13 +103,13 @@ class StepMeter:
         return loss
 
 
-def _persistent(trainer: Trainer) -> list[Tensor]:
+def persistent(trainer: Trainer) -> list[Tensor]:
     """Return the tensors that outlive a step: weights, buffers and the optimizer's state."""
     moments = [v for state in trainer.optimizer.state.values() for v in state.values() if isinstance(v, torch.Tensor)]
     return [*trainer.model.parameters(), *trainer.model.buffers(), *moments]
 
 
-def _peak_rss() -> int | None:
+def peak_rss() -> int | None:
     """Return the largest resident set of this process so far, in bytes; None where the system does not say."""
     if sys.platform == "win32":
         return None
