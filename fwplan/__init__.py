@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fwplan.commands import explain, run, suggest
+    from fwplan.commands import explain, measure, run, suggest
     from fwplan.configs import LoadedConfig, load_config
     from fwplan.errors import FwplanError
     from fwplan.estimation import Estimate, estimate
@@ -28,6 +28,7 @@ _HOMES = {
     "estimate": "estimation",
     "explain": "commands",
     "load_config": "configs",
+    "measure": "commands",
     "run": "commands",
     "suggest": "commands",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "estimate",
     "explain",
     "load_config",
+    "measure",
     "run",
     "suggest",
 ]
