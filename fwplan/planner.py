@@ -267,7 +267,8 @@ def _replace(spec: RunSpec, **train: object) -> RunSpec:
 def _alternatives(found: Sequence[Candidate], pick: Candidate) -> tuple[Candidate, ...]:
     """Return up to three others: the best of the larger ones, and smaller ones for half and an eighth of the time."""
     size = pick.estimate.parameters.total
-    covered = [c for c in found if c.tokens_per_parameter >= min(LEAST_TOKENS_PER_PARAMETER, pick.tokens_per_parameter)]
+    least = LEAST_TOKENS_PER_PARAMETER if pick.tokens_per_parameter >= LEAST_TOKENS_PER_PARAMETER else 0
+    covered = [c for c in found if c.tokens_per_parameter >= least]
     larger = sorted((c for c in covered if c.estimate.parameters.total > 1.2 * size), key=lambda c: c.law_loss)[:1]
     smaller = []
     for share in (1 / 2, 1 / 8):
