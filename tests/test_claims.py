@@ -3,9 +3,15 @@
 Configs: GPT-2 architecture, tied embedding, vocabulary 50304, context 1024, no biases, AdamW, bf16 autocast, flash.
 """
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from fwplan.configs import load_config
+from fwplan.data.count import count_tokens
+from fwplan.data.files import find_files
+from fwplan.data.prepare import prepare
 from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
 from fwplan.estimators.memory import estimate_memory
@@ -202,3 +208,26 @@ def test_a_nominal_12_gb_card_is_less_to_torch():
     target = nominal_gpu(12 * GIB)
     assert target.device.total_bytes < 11.75 * GIB
     assert target.device.in_use_bytes == RTX_4070.device.in_use_bytes > 0.4 * GIB
+
+
+def test_a_saved_dataset_is_no_training_data_and_the_error_says_what_is(tmp_path):
+    for name in ("data-00000-of-00001.arrow", "dataset_info.json", "state.json"):  # as save_to_disk leaves it
+        (tmp_path / name).write_bytes(b"")
+    with pytest.raises(FwplanError, match=r"holds no \.parquet") as caught:
+        find_files(tmp_path)
+    assert "to_parquet" in caught.value.hint
+
+
+def test_nanogpt_trains_on_what_is_prepared_train_bin_and_val_bin(tmp_path):
+    pq.write_table(pa.table({"text": [f"document {i} of some words" for i in range(50)]}), tmp_path / "text.parquet")
+    shards = prepare(tmp_path / "text.parquet", tmp_path / "out", workers=1)
+    for split in ("train", "val"):
+        tokens = np.fromfile(tmp_path / "out" / f"{split}.bin", dtype=np.uint16)  # as nanoGPT reads them
+        assert len(tokens) == shards.tokens(split) > 0
+        assert tokens[-1] == 50_256
+
+
+def test_a_files_tokens_are_the_sum_of_its_token_count_column(tmp_path):
+    table = pa.table({"text": ["a", "b", "c"], "token_count": [700, 20, 3]})
+    pq.write_table(table, tmp_path / "text.parquet")
+    assert count_tokens(tmp_path / "text.parquet").tokens == 723 + 3  # and an end-of-text each

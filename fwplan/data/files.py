@@ -35,7 +35,9 @@ def _expand(path: Path) -> list[Path]:
             raise FwplanError(
                 f"folder {str(path)!r} holds no .parquet file",
                 where=str(path),
-                hint="name the folder that the parquet files are in",
+                hint="write it as parquet first: load_from_disk(...).to_parquet(...)"
+                if any(path.glob("*.arrow"))  # what Dataset.save_to_disk leaves
+                else "name the folder that the parquet files are in",
             )
         return files
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
