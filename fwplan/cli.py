@@ -49,7 +49,8 @@ def suggest(
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
     from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
-    from fwplan.render import show, suggest_lines  # noqa: PLC0415
+    from fwplan.render.suggest import suggest_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
 
     commands.refuse_output(output)
     suggestion = commands.suggest(
@@ -78,7 +79,8 @@ def explain(
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
     from fwplan import commands  # noqa: PLC0415
     from fwplan.plan import Plan  # noqa: PLC0415
-    from fwplan.render import explain_lines, show  # noqa: PLC0415
+    from fwplan.render.explain import explain_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
 
     if output is not None:
         commands.refuse_output(output)
@@ -109,7 +111,8 @@ def run(
 ) -> None:
     """Prepare the data, train the plan, and check what was predicted against what was measured."""
     from fwplan import commands  # noqa: PLC0415
-    from fwplan.render import run_lines, show  # noqa: PLC0415
+    from fwplan.render.run import run_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
 
     report = commands.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume, force=force)
     show(run_lines(report))
@@ -132,7 +135,8 @@ def measure(
 ) -> None:
     """Measure what specs really take: a few steps of each in a process of its own, beside what was predicted."""
     from fwplan import commands  # noqa: PLC0415
-    from fwplan.render import measure_lines, show  # noqa: PLC0415
+    from fwplan.render.measure import measure_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
 
     report = commands.measure(
         grid=grid, specs=spec or [], device=device, output=output, timeout=timeout, budget_minutes=budget
@@ -178,7 +182,7 @@ def _guarded() -> int:
 
 def _report(error: FwplanError) -> int:
     """Say the error on stderr and, where JSON was asked for, as a document on stdout too."""
-    from fwplan.render import error_lines, show  # noqa: PLC0415
+    from fwplan.render.terminal import error_lines, show  # noqa: PLC0415
 
     if "--json" in sys.argv:
         verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)

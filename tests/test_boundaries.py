@@ -55,7 +55,7 @@ ONLY_IN = {
     "torch": ("model", "train"),
     "pyarrow": ("data",),
     "tiktoken": ("data",),
-    "rich": ("render.py", "train/log.py"),
+    "rich": ("render", "train/log.py"),
     "typer": ("cli.py",),
 }
 

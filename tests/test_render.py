@@ -7,7 +7,10 @@ import pytest
 
 from fwplan import commands
 from fwplan.errors import FwplanError
-from fwplan.render import error_lines, explain_lines, run_lines, show, suggest_lines
+from fwplan.render.explain import explain_lines
+from fwplan.render.run import run_lines
+from fwplan.render.suggest import suggest_lines
+from fwplan.render.terminal import error_lines, show
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = """\

@@ -7,7 +7,8 @@ from fwplan.measuring import request
 from fwplan.measuring.request import MeasureReport, MeasureRequest, run_request
 from fwplan.measuring.result import predict
 from fwplan.measuring.summary import summarise
-from fwplan.render import measure_lines, show
+from fwplan.render.measure import measure_lines
+from fwplan.render.terminal import show
 
 
 @pytest.fixture

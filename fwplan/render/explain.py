@@ -1,0 +1,166 @@
+"""What `explain` says: the verdict, the peak, the bill, and what would change it."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from fwplan.render.figures import counted, gib_range, plain
+from fwplan.render.memory import memory_lines
+from fwplan.render.notes import calibration_note, loss_text
+from fwplan.render.terminal import WIDTH, note_lines
+from fwplan.units import GIB, duration_range, flops, gib, si
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from fwplan.commands import Explanation
+    from fwplan.configs import LoadedConfig
+    from fwplan.estimation import Estimate
+    from fwplan.fixes import Fix
+
+
+def explain_lines(explanation: Explanation) -> Iterator[str]:
+    """Yield everything `explain` says: the verdict, the peak, the bill, and what would change it."""
+    estimate, loaded = explanation.estimate, explanation.loaded
+    yield from _verdict_lines(estimate, loaded, explanation.fitting_gb)
+    yield ""
+    yield from memory_lines(estimate)
+    yield ""
+    yield from _bill_lines(estimate, pretrained=loaded.pretrained)
+    if explanation.fixes:
+        yield ""
+        yield from _fix_lines(explanation)
+    yield from _closing_lines(estimate, loaded)
+
+
+def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[int]) -> Iterator[str]:
+    train, model = estimate.spec.train, estimate.spec.model
+    parameters = estimate.parameters
+    count = f"{parameters.total:,}; {parameters.non_position:,} without positions"
+    yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
+    shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
+    batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
+    yield f"{shape}, vocabulary {model.vocab_size}; {batch},"
+    yield (
+        f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
+        f"{train.loss} loss, checkpointing {train.checkpointing}"
+    )
+    yield ""
+    if estimate.verdict == "undecidable":
+        yield f"[bold yellow]undecidable:[/] {escape(estimate.undecidable or '')}"
+    elif estimate.verdict == "no_device":
+        yield "[bold]No device named.[/] " + _fitting_text(fitting)
+    else:
+        yield from _fit_lines(estimate, loaded)
+
+
+def _fitting_text(sizes: Sequence[int]) -> str:
+    if not sizes:
+        return "It fits no common card: 80 GB is too small."
+    return f"It fits, with margin, cards of {', '.join(str(size) for size in sizes)} GB."
+
+
+def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    assert estimate.use is not None  # noqa: S101  # a verdict on fit has a use behind it
+    label = escape(estimate.target.label) if estimate.target else ""
+    used, available = estimate.use.device_used, estimate.available_bytes or 0
+    need = f"needs {gib_range(used)} GiB, {available / GIB:.2f} GiB available"
+    if estimate.verdict == "fits":
+        yield f"[bold green]fits[/] on {label}: {need}"
+        return
+    if estimate.verdict == "fits_at_point":
+        yield f"[bold yellow]may fit[/] on {label}: {need}"
+        yield "         the middle of the estimate fits, its upper end does not; a run decides"
+    else:
+        short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
+        yield f"[bold red]error:[/] will not fit on {label}"
+        yield f"       {need}: short by {short}"
+    yield from _blame_lines(estimate, loaded)
+
+
+def _blame_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    """Quote the line of the config that sets the micro-batch, where the logits are the largest thing at the peak."""
+    line = loaded.lines.get("train.micro_batch_size")
+    spec = estimate.spec
+    if line is None or not any(
+        item.shape and item.shape[-1] == spec.model.vocab_size for item in estimate.at_peak()[:1]
+    ):
+        return
+    text, gutter = loaded.line_text(line).rstrip(), " " * len(str(line))
+    carets = "^" * max(1, len(text.split("#")[0].rstrip()))
+    logits = spec.tokens_per_micro_batch * spec.model.vocab_size * 4
+    shape = f"({spec.train.micro_batch_size}, {spec.sequence_length}, {spec.model.vocab_size})"
+    yield f"  [blue]-->[/] {escape(str(loaded.path))}:{line}"
+    yield f" {gutter} [blue]|[/]"
+    yield f" {line} [blue]|[/] {escape(text)}"
+    yield f" {gutter} [blue]|[/] [red]{carets}[/] one logits tensor is {shape}: {gib(logits)} in fp32"
+
+
+def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
+    tokens, work = estimate.tokens, estimate.flops
+    total = f", {si(tokens.total)} in {estimate.spec.steps:,} steps" if tokens.total and estimate.spec.steps else ""
+    yield f"  tokens      {tokens.per_step:,} a step{total}"
+    if tokens.epochs is not None:
+        yield f"  epochs      {tokens.epochs:.2f} of {si(tokens.per_epoch or 0)} unique tokens"
+    run = f", {flops(work.total)} in all" if work.total else ""
+    yield f"  FLOPs       {flops(work.per_token)} a token, {flops(work.per_step)} a step{run}"
+    if estimate.step_seconds is None:
+        yield "  time        unknown: no device, or its speed is unknown"
+    else:
+        run = f", {duration_range(*estimate.total_seconds)} in all" if estimate.total_seconds else ""
+        yield f"  time        {duration_range(*estimate.step_seconds)} a step{run} [dim]{estimate.time_status}[/]"
+    if estimate.energy_kwh:
+        low, high = estimate.energy_kwh
+        yield f"  energy      {plain(low)}-{plain(high)} kWh at the card's full board power"
+    yield f"  loss        {'unknown: it starts from trained weights' if pretrained else loss_text(estimate)}"
+
+
+def _fix_lines(explanation: Explanation) -> Iterator[str]:
+    helping = [fix for fix in explanation.fixes if fix.helps]
+    yield f"[bold]What would change it[/]{'device used, GiB':>45}  same maths?"
+    for number, fix in enumerate(helping, 1):
+        yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+    for fix in explanation.fixes:
+        if not fix.helps:
+            yield _fix_line("[red]✗[/]  ", fix)
+            yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
+    yield ""
+    yield from _next_lines(explanation, helping)
+
+
+def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:
+    """Yield the command to type next: train what fits, else apply the first change that makes it fit."""
+    loaded, fix = explanation.loaded, ""
+    if explanation.estimate.verdict in {"fits", "no_device"} or not helping:
+        if loaded.kind in {"plan", "spec"}:
+            yield f"  fwplan run {escape(shlex.quote(str(loaded.path)))}"
+            return
+    else:
+        first = next((number for number, change in enumerate(helping, 1) if change.fits), None)
+        if first is None:
+            yield "  None of these is enough alone: apply one, then explain the plan again."
+        fix = f" --fix {first or 1}"
+    command, _, overrides = explanation.command.partition(" -- ")
+    rest = f" -- {overrides}" if overrides else ""
+    yield f"  {escape(command)}{fix} -o plan.json{escape(rest)}"
+
+
+def _fix_line(mark: str, fix: Fix) -> str:
+    size, same = gib_range(fix.estimate.use.device_used) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
+    return f"  {mark} {escape(fix.change):44} {size:>13}   {same}"
+
+
+def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
+    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    if loaded.ignored:
+        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
+    if loaded.eval_only:
+        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+    notes += calibration_note(estimate)
+    if notes:
+        yield ""
+    yield from note_lines(notes)

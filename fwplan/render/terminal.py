@@ -1,0 +1,55 @@
+"""Printing lines of rich's markup, and errors as such lines. The only place here that has a console."""
+
+from __future__ import annotations
+
+import os
+import sys
+import textwrap
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.markup import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from fwplan.errors import FwplanError
+
+WIDTH = 80
+
+
+class _Terminal(Console):
+    """A console that a reader may leave (`| head`): what is left is not written, and the exit code still counts."""
+
+    def on_broken_pipe(self) -> None:
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
+    """Print lines of markup; never wrapped or re-coloured by rich, plain where NO_COLOR is set or nobody looks."""
+    console = _Terminal(
+        stderr=to_stderr,
+        highlight=False,
+        soft_wrap=True,
+        emoji=False,
+        width=WIDTH,
+        force_terminal=False if os.environ.get("NO_COLOR") else None,
+    )
+    for line in lines:
+        console.print(line)
+
+
+def error_lines(error: FwplanError) -> Iterator[str]:
+    """Yield an error as what is wrong, where, and what to do next."""
+    yield f"[bold red]error:[/] {escape(error.message)}"
+    if error.where:
+        yield f"  [blue]-->[/] {escape(error.where)}"
+    yield f"[bold]hint:[/] {escape(error.hint)}"
+
+
+def note_lines(notes: Iterable[str]) -> Iterator[str]:
+    """Yield notes, dimmed and wrapped to the terminal."""
+    for note in notes:
+        for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "):
+            yield f"[dim]{escape(line)}[/]"
