@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cache
+from operator import attrgetter
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import Range
-from fwplan.estimators.speed import executed_flops, middle, step_seconds
+from fwplan.estimators.speed import executed_flops, micro_step_flops, middle, step_seconds
 from fwplan.measurement import Measurement
 
 if TYPE_CHECKING:
@@ -118,12 +120,13 @@ def calibrate(
 
     predicted_bytes is the formula's allocated peak of the spec: memory is learned from runs of comparable size only.
     """
-    here = [m for m in measurements if _same_device(m, device_name)]
+    device, mode = _key(device_name), _mode(spec)
+    here = [m for m in measurements if _key(m.device_name) == device]
     sized = [m for m in here if _within(m.predicted_allocated_bytes, predicted_bytes, COMPARABLE_BYTES)]
-    alike = [m for m in sized if _mode(m.spec) == _mode(spec)]
+    alike = [m for m in sized if _mode(m.spec) == mode]
     timed = _timed(spec, here)
     contexts = [context for m in here if (context := _context(m)) is not None]
-    used = {id(m) for m in (*sized, *timed)} if sized or timed else set()
+    used = {id(m) for m in (*sized, *timed)}
     if not used and not contexts:
         return None
     ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in alike]
@@ -157,38 +160,34 @@ def _spread(values: Sequence[int]) -> Range | None:
     return Range(0.9 * min(values), median(values), 1.1 * max(values))
 
 
-def _same_device(measurement: Measurement, name: str) -> bool:
-    return _key(measurement.device_name) == _key(name)
-
-
+@cache
 def _key(name: str) -> str:
     """Return a device name without vendor words, case and blanks: "NVIDIA GeForce RTX 4070" is "rtx4070"."""
     words = name.lower().replace("-", " ").split()
     return "".join(word for word in words if word not in {"nvidia", "geforce"})
 
 
+_DECIDES = attrgetter(
+    "dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every", "attention",
+    "optimizer_impl", "parallel",
+)  # fmt: skip
+
+
 def _mode(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides which formula was used: one mode's correction says nothing about another's."""
-    train = spec.train
-    decides = ("dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every",
-               "attention", "optimizer_impl", "parallel")  # fmt: skip
-    return *(getattr(train, name) for name in decides), train.grad_accum_steps > 1, spec.model.dropout > 0
+    return _DECIDES(spec.train), spec.train.grad_accum_steps > 1, spec.model.dropout > 0
 
 
 def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """Return the runs of this spec's precision and compilation: those of its very shape, else of comparable work."""
-    work = _micro_step_flops(spec)
-    alike = [m for m in measurements if _kernels(m.spec) == _kernels(spec)]
-    same = [m for m in alike if _shape(m.spec) == _shape(spec)]
-    return tuple(same or [m for m in alike if _within(_micro_step_flops(m.spec), work, COMPARABLE_FLOPS)])
+    work, kernels, shape = micro_step_flops(spec), _kernels(spec), _shape(spec)
+    alike = [m for m in measurements if _kernels(m.spec) == kernels]
+    same = [m for m in alike if _shape(m.spec) == shape]
+    return tuple(same or [m for m in alike if _within(m.micro_step_flops, work, COMPARABLE_FLOPS)])
 
 
 def _kernels(spec: RunSpec) -> tuple[object, ...]:
     return spec.train.dtype, spec.train.compile, spec.train.attention, spec.train.parallel
-
-
-def _micro_step_flops(spec: RunSpec) -> float:
-    return executed_flops(spec) / spec.train.grad_accum_steps
 
 
 def _within(a: float, b: float, factor: float) -> bool:

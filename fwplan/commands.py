@@ -89,9 +89,12 @@ def _target(gpu: str | None, vram: float | str | None, device: str | None) -> Ta
         return target
     if vram is not None:
         return nominal_gpu(parse_gib(str(vram)))
-    if device == "cuda" and detected() is None:
+    if device is None:
+        return None
+    found = detected()
+    if found is None:
         raise FwplanError("no NVIDIA GPU was found on this machine", hint="name one: --gpu 4070, or --vram 12")
-    return None
+    return found
 
 
 def _counted(path: str | Path) -> DataSpec:
@@ -175,8 +178,7 @@ def explain(
     loaded = load_config(config, overrides, world_size=world_size)
     spec = _decided(loaded)
     past = load_measurements()
-    target = _target(gpu, vram, device) or (detected() if device == "cuda" else None)
-    chosen = estimate(spec, target, measurements=past)
+    chosen = estimate(spec, _target(gpu, vram, device), measurements=past)
     found = fixes(chosen, past)
     options = {"--gpu": gpu, "--vram": vram, "--device": device, "--world-size": world_size if world_size > 1 else None}
     command = _command(config, overrides, options)

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fwplan.calibration import Calibration
-    from fwplan.estimators.overhead import Range
     from fwplan.measurement import Measurement
     from fwplan.spec import RunSpec
 
@@ -106,16 +105,12 @@ class Estimate:
             return None
         return {
             "allocated_bytes": round(self.use.allocated.point),
-            "allocated_interval": _ends(self.use.allocated),
-            "reserved_bytes": _ends(self.use.reserved) if self.use.reserved else None,
-            "device_used_bytes": _ends(self.use.device_used),
+            "allocated_interval": self.use.allocated.ends,
+            "reserved_bytes": self.use.reserved.ends if self.use.reserved else None,
+            "device_used_bytes": self.use.device_used.ends,
             "phase": self.memory.phase.label,
             "status": self.memory_status,
         }
-
-
-def _ends(interval: Range) -> list[int]:
-    return [round(interval.low), round(interval.high)]
 
 
 def _line(line: Line) -> dict[str, Any]:

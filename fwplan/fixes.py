@@ -38,7 +38,7 @@ class Fix:
         return {
             "change": self.change,
             "allocated_bytes": round(use.allocated.point) if use else None,
-            "reserved_bytes": [round(use.reserved.low), round(use.reserved.high)] if use and use.reserved else None,
+            "reserved_bytes": use.reserved.ends if use and use.reserved else None,
             "verdict": self.estimate.verdict,
             "same_maths": self.same_maths,
             "helps": self.helps,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated
 
 from pydantic import Field
 
+from fwplan.estimators.speed import micro_step_flops
 from fwplan.spec import Bytes, Count, RunSpec, Spec
 
 
@@ -30,3 +32,8 @@ class Measurement(Spec):
     step_seconds: Annotated[float, Field(gt=0)]  # median over the timed steps
     tokens_per_second: float
     timed_steps: int
+
+    @cached_property
+    def micro_step_flops(self) -> float:
+        """FLOPs of one micro-step: how much work it was; every estimate of the device asks."""
+        return micro_step_flops(self.spec)

@@ -17,7 +17,6 @@ from fwplan.spec import Bytes, RunSpec, Spec, check_version, spec_error
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
-    from fwplan.estimators.overhead import Range
 
 
 class Prediction(Spec):
@@ -75,9 +74,9 @@ class Plan(RunSpec):
             )
         prediction = Prediction(
             allocated_bytes=round(use.allocated.point),
-            allocated_interval=_ends(use.allocated),
-            reserved_bytes=_ends(use.reserved) if use.reserved else None,
-            device_used_bytes=_ends(use.device_used),
+            allocated_interval=use.allocated.ends,
+            reserved_bytes=use.reserved.ends if use.reserved else None,
+            device_used_bytes=use.device_used.ends,
             step_seconds=chosen.step_seconds,
             expected_loss=(chosen.loss.low, chosen.loss.high) if chosen.loss else None,
         )
@@ -96,10 +95,6 @@ def _validated(document: Any, where: str) -> Plan:
         return Plan.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
     except ValidationError as error:
         raise spec_error(error, where) from None
-
-
-def _ends(interval: Range) -> tuple[int, int]:
-    return round(interval.low), round(interval.high)
 
 
 def plan_id(spec: RunSpec) -> str:

@@ -18,6 +18,11 @@ class Range:
     point: float
     high: float
 
+    @property
+    def ends(self) -> tuple[int, int]:
+        """Both ends, in whole bytes."""
+        return round(self.low), round(self.high)
+
 
 # Workspaces that cuBLAS takes from torch's caching allocator, hence part of "allocated".
 # Evidence: published peaks of the gollem 124M GPT (Jjschwartz/gollem, torch 2.5.1) less the lines of this estimate:

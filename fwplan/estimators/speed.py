@@ -53,6 +53,11 @@ def executed_flops(spec: RunSpec) -> float:
     return share + per_token * spec.tokens_per_step / train.world_size
 
 
+def micro_step_flops(spec: RunSpec) -> float:
+    """Return the FLOPs that one process runs in one micro-step."""
+    return executed_flops(spec) / spec.train.grad_accum_steps
+
+
 @dataclass(frozen=True)
 class Hardware:
     """How fast a device runs. Intervals, not points.
