@@ -48,6 +48,7 @@ def test_the_probe_can_fail():
 
 
 ALLOWED = {
+    "allocator": {"fwplan.allocator", "fwplan.errors", "fwplan.files"},
     "estimators": {"fwplan.estimators", "fwplan.units", "fwplan.spec"},
     "model": {"fwplan.model", "fwplan.spec"},
 }
@@ -90,8 +91,9 @@ def test_the_inner_packages_look_inward_only(package):
         assert all(any(name.startswith(prefix) for prefix in ALLOWED[package]) for name in ours), (path, ours)
 
 
-def test_estimators_are_pure():
-    for path in Path("fwplan/estimators").glob("*.py"):
+@pytest.mark.parametrize("package", ["allocator", "estimators"])
+def test_the_arithmetic_is_pure(package):
+    for path in Path("fwplan", package).glob("*.py"):
         outside = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names) - {"fwplan"}
         assert not outside, (path, outside)
 
