@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fwplan.estimation import Estimate, estimate
     from fwplan.plan import Plan
     from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
+    from fwplan.tracing.api import trace
 
 __version__ = "0.1.0"
 
@@ -31,6 +32,7 @@ _HOMES = {
     "measure": "commands",
     "run": "commands",
     "suggest": "commands",
+    "trace": "tracing.api",
 }
 
 __all__ = [
@@ -49,6 +51,7 @@ __all__ = [
     "measure",
     "run",
     "suggest",
+    "trace",
 ]
 
 

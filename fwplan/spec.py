@@ -155,6 +155,12 @@ class RunSpec(Spec):
         return min(self.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS, self.tokens_per_micro_batch)
 
     @property
+    def materialises_scores(self) -> bool:
+        """Whether attention holds its scores, (B, H, T, T): "math" does, and on CPU whatever has dropout."""
+        on_cpu = self.device is not None and self.device.type == "cpu"
+        return self.train.attention == "math" or (on_cpu and self.model.dropout > 0)
+
+    @property
     def tokens_per_micro_batch(self) -> int:
         """B*T."""
         return self.train.micro_batch_size * self.sequence_length

@@ -43,7 +43,7 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
     arrays = np.broadcast_arrays(*(np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)))
     s = _many(spec, *arrays)
     lines = [(int(line.phases), line.bytes) for line in memory_lines(s, spec)]
-    wanted = int(phases_of(s.chunked, s.sums_tied_gradients, bool(s.evaluated)))
+    wanted = int(phases_of(s))
     peak = np.zeros(arrays[0].shape, dtype=np.int64)
     for bit in (phase.value for phase in Phase if phase.value & wanted):
         np.maximum(peak, sum(size for phases, size in lines if phases & bit), out=peak)

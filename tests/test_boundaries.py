@@ -53,7 +53,7 @@ ALLOWED = {
     "model": {"fwplan.model", "fwplan.spec"},
 }
 ONLY_IN = {
-    "torch": ("model", "train"),
+    "torch": ("model", "train", "tracing"),
     "pyarrow": ("data",),
     "tiktoken": ("data",),
     "rich": ("render", "train/log.py"),

@@ -36,8 +36,8 @@ def block_bytes(s: Sizes) -> int:
 
 
 def _statistics(s: Sizes) -> int:
-    """Return bytes of two LayerNorms' mean and 1/std (fp32) and of the attention's log-sum-exp (fp32)."""
-    return 4 * s.N * (4 + s.H)
+    """Return bytes of two LayerNorms' mean and 1/std (fp32) and of a flash kernel's log-sum-exp (fp32)."""
+    return 4 * s.N * (4 + (0 if s.scores else s.H))
 
 
 def saved_lines(s: Sizes) -> Iterator[Line]:

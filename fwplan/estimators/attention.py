@@ -1,9 +1,15 @@
-"""What attention and dropout keep beyond the flash case: score matrices and masks."""
+"""What attention keeps where its scores are materialised, and what dropout's masks take.
+
+S = B*H*T*T is the number of scores. Softmax's output is kept, w bytes a score; under autocast on CUDA, where softmax
+runs in fp32, its copy in the matmul's dtype too; with dropout the masks, m bytes an element: one byte on CUDA
+(native_dropout), the input's dtype on CPU. A flash kernel keeps none of these, and draws its masks again in backward.
+"""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.activations import block_bytes
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
 
@@ -11,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwplan.estimators.sizes import Sizes
-    from fwplan.spec import RunSpec
 
 _KEPT = (
     Phase.LOSS_FORWARD
@@ -20,34 +25,79 @@ _KEPT = (
     | Phase.HEAD_BACKWARD
     | Phase.TOP_BLOCK_BACKWARD
 )
+_TRACED = "traced op by op: softmax(masked_fill(q k^T)) v; gollem's rows with attention by formula"
+_MASKS = "traced: torch.native_dropout keeps one byte an element on CUDA; on CPU a mask in the input's dtype"
+_TOP, _BOTTOM = Phase.TOP_ATTENTION_BACKWARD, Phase.BOTTOM_ATTENTION_BACKWARD
 
 
-def attention_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
-    """Yield the (B, H, T, T) score matrices of math attention and the masks of dropout."""
-    if spec.train.attention == "math":
-        yield from _score_lines(s)
-    if spec.model.dropout > 0:
-        mask = 1 if s.cuda else s.a
+def attention_lines(s: Sizes) -> Iterator[Line]:
+    """Yield the (B, H, T, T) scores that are kept, the masks of dropout, and the backward of attention by formula."""
+    if not (s.scores or s.dropout):
+        return
+    kept, here = kept_bytes(s), Phase.BOTTOM_BLOCK_BACKWARD
+    if s.recomputes_top:
+        here |= Phase.TOP_BLOCK_BACKWARD
+    formula = _kept_formula(s)
+    yield Line("scores and dropout masks", s.K * kept, None, None, _KEPT, "saved", f"K * ({formula})", _TRACED)
+    yield Line("scores and dropout masks: this block", kept, None, None, here, "saved", formula, _TRACED)
+    if s.dropout:
+        m, dtype = (1, "bool") if s.cuda else (s.r, s.r_dtype)
         yield Line(
-            "dropout masks", mask * s.N * s.C * (2 * s.K + 1), (s.B, s.T, s.C), "bool" if s.cuda else s.a_dtype, _KEPT,
-            "saved", "(2*K + 1) * N*C", "torch native_dropout keeps one byte an element on CUDA", "prior",
+            "dropout mask: embedding", m * s.N * s.C, (s.B, s.T, s.C), dtype,
+            _KEPT | _TOP | Phase.BOTTOM_BLOCK_BACKWARD | _BOTTOM, "saved", "m*N*C", _MASKS,
         )  # fmt: skip
+    if s.scores and not s.compiled:
+        yield from _backward_lines(s)
 
 
-def _score_lines(s: Sizes) -> Iterator[Line]:
-    scores, shape = s.B * s.H * s.T * s.T, (s.B, s.H, s.T, s.T)
-    block = (4 + (s.a if s.autocast else 0)) * scores
-    source = "softmax in fp32, kept, and its copy in the matmul's dtype; gollem H100 row '1_bfloat16'"
+def kept_bytes(s: Sizes) -> int:
+    """Return what one block keeps for backward beyond a flash block's tensors."""
+    masks = 2 * _mask(s) * s.N * s.C
+    if not s.scores:
+        return masks
+    return masks + _scores(s) * (_softmax(s) + _copy(s) + _mask(s)) + s.T * s.T
+
+
+def _kept_formula(s: Sizes) -> str:
+    parts = ["(w + c + m)*B*H*T*T + T*T"] if s.scores else []
+    return " + ".join([*parts, *(["2*m*N*C"] if s.dropout else [])])
+
+
+def _scores(s: Sizes) -> int:
+    return s.B * s.H * s.T * s.T
+
+
+def _softmax(s: Sizes) -> int:
+    """Return bytes a score of softmax's output: fp32 under CUDA's autocast, else the matmul's."""
+    return 4 if s.cuda and s.autocast else s.a
+
+
+def _copy(s: Sizes) -> int:
+    """Return bytes a score of what the product with v keeps, where that is not softmax's output itself."""
+    return s.a if (s.cuda and s.autocast) or s.dropout else 0
+
+
+def _mask(s: Sizes) -> int:
+    """Return bytes a masked element of dropout in a block."""
+    return (1 if s.cuda else s.a) if s.dropout else 0
+
+
+def _backward_lines(s: Sizes) -> Iterator[Line]:
+    """Yield what is alive while softmax's backward runs, in the top and in the bottom block.
+
+    The block's MLP is done by then. The blocks below are whole; of this one are left its input, the LayerNorm's output,
+    q, k, v and their weight, of the scores softmax's output and the mask, and gradients: of the residual stream, of v,
+    and of the scores before and after softmax's backward.
+    """
+    both, linear = _TOP | _BOTTOM, s.a if s.autocast else 0
+    scores = _scores(s) * (3 * _softmax(s) + _mask(s)) + s.T * s.T
     yield Line(
-        "attention probabilities", s.K * block, shape, "float32", _KEPT, "saved", "K * (4 + a)*B*H*T*T", source, "prior"
+        "scores in backward", scores, (s.B, s.H, s.T, s.T), None, both, "transient", "(3*w + m)*B*H*T*T + T*T", _TRACED
     )
-    here = Phase.BOTTOM_BLOCK_BACKWARD | (Phase.TOP_BLOCK_BACKWARD if s.recomputes_top else Phase(0))
     yield Line(
-        "attention probabilities: this block", block, shape, "float32", here, "saved", "(4 + a)*B*H*T*T", source,
-        "prior",
+        "attention: input, q, k, v, gradients", (2 * s.r + 5 * s.a) * s.N * s.C + 3 * linear * s.C * s.C, None, None,
+        both, "saved", "(2*r + 5*a)*N*C + 3*a*C*C", _TRACED,
     )  # fmt: skip
-    yield Line(
-        "gradient: attention scores", 8 * scores, shape, "float32",
-        Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD, "transient", "8*B*H*T*T",
-        "softmax's backward holds the incoming and the outgoing gradient in fp32", "prior",
-    )  # fmt: skip
+    top = 1 if s.recomputes_top else 0
+    below = (s.K - 1 + top) * (block_bytes(s) + kept_bytes(s) + linear * s.linear) + (s.R - top) * s.r * s.N * s.C
+    yield Line("blocks below", below, None, None, _TOP, "saved", "what they keep", _TRACED)

@@ -50,7 +50,7 @@ def estimate_memory(spec: RunSpec) -> Memory:
     """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
     s = sizes(spec)
     lines = tuple(line for line in memory_lines(s, spec) if line.bytes)
-    totals = phase_totals(lines, phases_of(s.chunked, s.sums_tied_gradients, bool(s.evaluated)))
+    totals = phase_totals(lines, phases_of(s))
     phase = max(totals, key=totals.__getitem__)
     return Memory(
         lines=lines,
@@ -71,12 +71,17 @@ def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
     return sum(line.bytes for line in alive if line.status == "prior") / sum(line.bytes for line in alive)
 
 
-@cache
-def phases_of(chunked: bool, sums_tied_gradients: bool, evaluates: bool) -> Phase:
+def phases_of(s: Sizes) -> Phase:
     """Return the phases that a run of this kind has."""
+    return _phases(s.chunked, s.sums_tied_gradients, bool(s.evaluated), s.scores and not s.compiled)
+
+
+@cache
+def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, materialises_scores: bool) -> Phase:
     absent = Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT
     absent |= Phase(0) if sums_tied_gradients else Phase.TIED_GRADIENT_SUM
     absent |= Phase(0) if evaluates else Phase.EVALUATION
+    absent |= Phase(0) if materialises_scores else Phase.TOP_ATTENTION_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD
     return EVERY_PHASE & ~absent
 
 
@@ -86,7 +91,7 @@ def memory_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
     yield from gradient_lines(s)
     yield from weight_copy_lines(s)
     yield from saved_lines(s)
-    yield from attention_lines(s, spec)
+    yield from attention_lines(s)
     yield from loss_lines(s, spec.train)
     yield from block_backward_lines(s)
     yield from step_lines(s, spec.train)

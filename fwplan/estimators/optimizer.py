@@ -26,9 +26,9 @@ _STEP = "torch.optim.AdamW, traced: sqrt and quotient per tensor (for_loop), for
 _SUM = Phase.TIED_GRADIENT_SUM
 _END = Phase.END_OF_BACKWARD | _SUM
 _END_TO_STEP = _END | Phase.OPTIMIZER_STEP
-_BOTTOM_ON = Phase.BOTTOM_BLOCK_BACKWARD | _END
+_BOTTOM_ON = Phase.BOTTOM_BLOCK_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD | _END
 _BOTTOM_TO_STEP = _BOTTOM_ON | Phase.OPTIMIZER_STEP
-_HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD | _END
+_HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.TOP_ATTENTION_BACKWARD | _BOTTOM_ON
 
 
 def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:

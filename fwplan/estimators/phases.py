@@ -13,11 +13,13 @@ class Phase(IntFlag):
     LOSS_BACKWARD = 4
     HEAD_BACKWARD = 8
     TOP_BLOCK_BACKWARD = 16
-    BOTTOM_BLOCK_BACKWARD = 32
-    END_OF_BACKWARD = 64  # the embedding's dense gradient is made
-    TIED_GRADIENT_SUM = 128  # and added to the head's
-    OPTIMIZER_STEP = 256
-    EVALUATION = 512  # between steps; its own micro-batch, forward only
+    TOP_ATTENTION_BACKWARD = 32  # where the scores are materialised
+    BOTTOM_BLOCK_BACKWARD = 64
+    BOTTOM_ATTENTION_BACKWARD = 128
+    END_OF_BACKWARD = 256  # the embedding's dense gradient is made
+    TIED_GRADIENT_SUM = 512  # and added to the head's
+    OPTIMIZER_STEP = 1024
+    EVALUATION = 2048  # between steps; its own micro-batch, forward only
 
     @property
     def label(self) -> str:
@@ -25,5 +27,5 @@ class Phase(IntFlag):
         return (self.name or "").lower().replace("_", " ")
 
 
-STEP_PHASES = Phase(511)
-EVERY_PHASE = Phase(1023)
+STEP_PHASES = Phase(2047)
+EVERY_PHASE = Phase(4095)

@@ -56,6 +56,8 @@ class Sizes:
     chunked: bool
     compiled: bool
     cuda: bool
+    scores: bool  # attention materialises them
+    dropout: bool
     recomputes_top: bool
     evaluated: int  # tokens of an evaluation's micro-batch where that is larger than N, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
@@ -107,6 +109,8 @@ def sizes(spec: RunSpec) -> Sizes:
         chunked=train.loss == "chunked",
         compiled=train.compile,
         cuda=spec.device is None or spec.device.type == "cuda",
+        scores=spec.materialises_scores,
+        dropout=model.dropout > 0,
         recomputes_top=bool(every) and (L - 1) % every == 0,
         evaluated=_evaluated_tokens(spec),
         sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,

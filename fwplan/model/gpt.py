@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -18,22 +18,19 @@ from torch.utils.checkpoint import checkpoint
 from fwplan.model.loss import chunked_loss, full_loss
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
     from fwplan.spec import ModelSpec, RunSpec
-
-# "flash" leaves the choice to torch, which takes its fused kernel; the other two are forced.
-_FORCED_BACKEND = {"efficient": SDPBackend.EFFICIENT_ATTENTION, "math": SDPBackend.MATH}
 
 
 class Attention(nn.Module):
     """Causal multi-head self-attention: (B, T, C) -> (B, T, C)."""
 
-    def __init__(self, model: ModelSpec, attention: str) -> None:
+    def __init__(self, spec: RunSpec) -> None:
         super().__init__()
+        model = spec.model
         self.n_head = model.n_head
         self.dropout = model.dropout
-        self.backend = _FORCED_BACKEND.get(attention)
+        self.by_formula = spec.materialises_scores
+        self.forces_efficient = spec.train.attention == "efficient"  # "flash" leaves the choice to torch
         self.c_attn = nn.Linear(model.n_embd, 3 * model.n_embd, bias=model.bias)
         self.c_proj = nn.Linear(model.n_embd, model.n_embd, bias=model.bias)
         self.drop = nn.Dropout(model.dropout)
@@ -42,16 +39,25 @@ class Attention(nn.Module):
         B, T, C = x.shape
         # each (B, H, T, D), a view of the one (B, T, 3C) storage that backward keeps
         q, k, v = (part.view(B, T, self.n_head, -1).transpose(1, 2) for part in self.c_attn(x).chunk(3, dim=2))
-        with self._kernel():
-            y = F.scaled_dot_product_attention(
-                q, k, v, dropout_p=self.dropout if self.training else 0.0, is_causal=True
-            )
+        dropout = self.dropout if self.training else 0.0
+        if self.by_formula:
+            y = _attention_by_formula(q, k, v, dropout)
+        else:
+            with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION) if self.forces_efficient else contextlib.nullcontext():
+                y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
         y = y.transpose(1, 2).reshape(B, T, C)
         out: Tensor = self.drop(self.c_proj(y))
         return out
 
-    def _kernel(self) -> AbstractContextManager[Any]:
-        return contextlib.nullcontext() if self.backend is None else sdpa_kernel(self.backend)
+
+def _attention_by_formula(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+    """Return causal attention (B, H, T, D) with its scores (B, H, T, T) in memory, as nanoGPT's without flash."""
+    T, D = q.shape[-2:]
+    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    weights = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(D))
+    weights = weights.masked_fill(future, -math.inf)
+    weights = F.softmax(weights, dim=-1)
+    return F.dropout(weights, dropout) @ v
 
 
 class MLP(nn.Module):
@@ -71,10 +77,11 @@ class MLP(nn.Module):
 class Block(nn.Module):
     """One pre-norm transformer layer: (B, T, C) -> (B, T, C)."""
 
-    def __init__(self, model: ModelSpec, attention: str) -> None:
+    def __init__(self, spec: RunSpec) -> None:
         super().__init__()
+        model = spec.model
         self.ln_1 = nn.LayerNorm(model.n_embd, bias=model.bias)
-        self.attn = Attention(model, attention)
+        self.attn = Attention(spec)
         self.ln_2 = nn.LayerNorm(model.n_embd, bias=model.bias)
         self.mlp = MLP(model)
 
@@ -93,7 +100,7 @@ class Trunk(nn.Module):
         self.wte = nn.Embedding(model.vocab_size, model.n_embd)
         self.wpe = nn.Embedding(model.context_length, model.n_embd)
         self.drop = nn.Dropout(model.dropout)
-        self.h = nn.ModuleList(Block(model, spec.train.attention) for _ in range(model.n_layer))
+        self.h = nn.ModuleList(Block(spec) for _ in range(model.n_layer))
         self.ln_f = nn.LayerNorm(model.n_embd, bias=model.bias)
         self.checkpoint_every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 0
 

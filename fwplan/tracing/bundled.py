@@ -1,0 +1,74 @@
+"""The trace of a RunSpec: the bundled model's own training step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from fwplan.estimators.overhead import CUDA_WORKSPACES
+from fwplan.model.gpt import GPT
+from fwplan.tracing.run import trace_module
+from fwplan.train.evaluate import evaluate
+from fwplan.train.optim import build_optimizer
+from fwplan.train.precision import grad_scaler, weight_dtype
+from fwplan.train.step import Trainer, train_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torch import Tensor
+
+    from fwplan.spec import RunSpec
+    from fwplan.tracing.result import Trace
+
+CPU = torch.device("cpu")
+_MOST_MICRO_STEPS = 2  # the third and later ones of a step repeat the second
+
+
+def trace_spec(spec: RunSpec) -> Trace:
+    """Return the trace of one eager step of the spec's model, and before it of an evaluation.
+
+    A spec without a device is traced for CUDA. torch.compile is not traced: its kernels are not torch's ops.
+
+    Raises:
+        FwplanError: the step cannot be traced.
+    """
+    train = spec.train
+    device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
+    with torch.device("meta"):
+        model = GPT(spec).to(dtype=weight_dtype(train.dtype))
+    scaler = grad_scaler(train.dtype, "cpu")
+
+    def trainer(model: Any, optimizer: Any) -> Trainer:
+        return Trainer(spec=spec, device=CPU, model=model, optimizer=optimizer, scaler=scaler)
+
+    def step(model: Any, optimizer: Any) -> None:
+        train_step(trainer(model, optimizer), _batches(spec, train.micro_batch_size))
+
+    def evaluation(model: Any) -> None:
+        size = train.eval_micro_batch_size or train.micro_batch_size
+        evaluate(trainer(model, None), _batches(spec, size, micro_steps=1))
+
+    return trace_module(
+        model,
+        step,
+        build_optimizer(model, train),
+        device=device,
+        before=evaluation,
+        workspace_bytes=int(CUDA_WORKSPACES.point) if device == "cuda" else 0,
+        notes=tuple(_notes(spec)),
+    )
+
+
+def _batches(spec: RunSpec, size: int, micro_steps: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
+    shape, vocabulary = (size, spec.sequence_length), spec.model.vocab_size
+    for _ in range(micro_steps or min(spec.train.grad_accum_steps, _MOST_MICRO_STEPS)):
+        yield torch.randint(vocabulary, shape), torch.randint(vocabulary, shape)
+
+
+def _notes(spec: RunSpec) -> Iterator[str]:
+    if spec.train.compile:
+        yield "traced eager: torch.compile's fused kernels are not torch's ops, so the closed form alone knows them"
+    if spec.train.grad_accum_steps > _MOST_MICRO_STEPS:
+        yield f"{_MOST_MICRO_STEPS} of {spec.train.grad_accum_steps} micro-steps traced: the others repeat the second"
