@@ -87,7 +87,16 @@ def _changes(before: Estimate) -> Iterator[_Change]:
     if train.checkpointing == "none":
         yield _Change("activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before))
     if train.optimizer_impl != "fused":
-        yield _Change("fused AdamW", _with(spec, optimizer_impl="fused"), "the step itself allocates nothing")
+        yield _Change(
+            f"fused {'AdamW' if train.optimizer == 'adamw' else 'SGD'}",
+            _with(spec, optimizer_impl="fused"),
+            "the step itself allocates nothing",
+        )
+    if train.optimizer == "adamw" and (spec.device is None or spec.device.type == "cuda"):
+        yield _Change(
+            "AdamW in 8 bits (bitsandbytes)", _with(spec, optimizer="adamw_8bit", optimizer_impl="fused"),
+            "two bytes a parameter in place of eight for the moments", same_maths=False,
+        )  # fmt: skip
     yield from _popular_but_useless(spec)
 
 

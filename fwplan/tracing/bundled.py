@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
+from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import CUDA_WORKSPACES
 from fwplan.model.gpt import GPT
 from fwplan.tracing.run import trace_module
@@ -35,6 +36,12 @@ def trace_spec(spec: RunSpec) -> Trace:
         FwplanError: the step cannot be traced.
     """
     train = spec.train
+    if train.optimizer == "adamw_8bit":
+        raise FwplanError(
+            "bitsandbytes' kernels cannot be traced: they are not torch's ops",
+            where="train.optimizer",
+            hint='trace it with optimizer "adamw"; the closed form knows the difference',
+        )
     device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
     with torch.device("meta"):
         model = GPT(spec).to(dtype=weight_dtype(train.dtype))
