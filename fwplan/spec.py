@@ -77,6 +77,7 @@ class TrainSpec(Spec):
     optimizer: Literal["adamw", "adamw_8bit", "sgd"] = "adamw"  # adamw_8bit: bitsandbytes'
     optimizer_impl: Literal["fused", "foreach", "for_loop"] = "fused"
     momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of sgd
+    expandable_segments: bool = False  # PYTORCH_ALLOC_CONF=expandable_segments:True; CUDA on Linux
     grad_clip: Annotated[float, Field(ge=0)] = 1.0  # 0: no clipping
     eval_micro_batch_size: Count | None = None  # None: micro_batch_size
     world_size: Count = 1

@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import CUDA_WORKSPACES
 from fwplan.model.gpt import GPT
+from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
 from fwplan.train.optim import build_optimizer
@@ -17,8 +19,6 @@ from fwplan.train.step import Trainer, train_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from torch import Tensor
 
     from fwplan.spec import RunSpec
     from fwplan.tracing.result import Trace
@@ -50,8 +50,14 @@ def trace_spec(spec: RunSpec) -> Trace:
     def trainer(model: Any, optimizer: Any) -> Trainer:
         return Trainer(spec=spec, device=CPU, model=model, optimizer=optimizer, scaler=scaler)
 
+    held: list[Tensor] = []
+
     def step(model: Any, optimizer: Any) -> None:
-        train_step(trainer(model, optimizer), _batches(spec, train.micro_batch_size))
+        batches = _batches(spec, train.micro_batch_size)
+        if train.returns_logits:
+            nanogpt_step(trainer(model, optimizer), batches, held)
+        else:
+            train_step(trainer(model, optimizer), batches)
 
     def evaluation(model: Any) -> None:
         size = train.eval_micro_batch_size or train.micro_batch_size
