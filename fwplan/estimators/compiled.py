@@ -72,8 +72,9 @@ def _saved_lines(s: Sizes) -> Iterator[Line]:
     width, u = (s.B, s.T, s.C), s.N * s.C
     behind = (s.R - s.recomputes_top) * (s.K > 0)  # kept blocks that follow a recomputed one
     yield Line(
-        "LayerNorm inputs, normalised", s.r * u * (2 * s.K - behind), width, s.r_dtype, _UP_TO_TOP, "saved",
-        "r*N*C * (2*K - those behind a recomputed block)", _SAVED,
+        "LayerNorm inputs", s.r * u * (2 * s.K - behind), width, s.r_dtype, _UP_TO_TOP, "saved",
+        "K * 2*r*N*C" if isinstance(behind, int) and not behind else "(2*K - behind a recomputed block) * r*N*C",
+        _SAVED,
     )  # fmt: skip
     for name, count, formula in (
         ("LayerNorm outputs", 2, "K * 2*a*N*C"),
@@ -95,9 +96,7 @@ def _saved_lines(s: Sizes) -> Iterator[Line]:
         "the bottom block's first LayerNorm adds its input up again, from both embeddings; " + _SAVED,
     )  # fmt: skip
     if not s.recomputes_top:
-        yield Line(
-            "final LayerNorm input, normalised", s.r * u, width, s.r_dtype, _UP_TO_HEAD, "saved", "r*N*C", _SAVED
-        )
+        yield Line("final LayerNorm input", s.r * u, width, s.r_dtype, _UP_TO_HEAD, "saved", "r*N*C", _SAVED)
 
 
 def _block_lines(s: Sizes) -> Iterator[Line]:
