@@ -119,7 +119,7 @@ def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
     error = overhead.EAGER_ERROR if is_traced(spec) else 0.0
     if spec.train.compile:
         error = overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
-        if not (s.chunked or spec.train.returns_logits):
+        if s.cuda and not (s.chunked or spec.train.returns_logits):
             low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
     elif not is_traced(spec):
         error = overhead.UNPROVEN_ERROR
