@@ -75,6 +75,8 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int, 
     x (N, C) and weight (V, C) float; targets (N,) int64. At most chunk_tokens rows of logits exist at a time; from
     forward to backward live the gradients of x (N, C, in dtype) and of weight (V, C, fp32).
     """
+    if not torch.is_grad_enabled():  # a Function is told to make gradients of a weight under no_grad too
+        x, weight = x.detach(), weight.detach()
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         x, weight, targets, chunk_tokens, dtype
     )
