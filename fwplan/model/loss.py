@@ -41,6 +41,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             del logits
             losses -= log_probs.gather(1, answer).sum()
             if grad_x is None or grad_w is None:
+                del log_probs  # before the next chunk's are made
                 continue
             grad = log_probs.exp_()
             grad.scatter_add_(1, answer, torch.full_like(answer, -1, dtype=grad.dtype))
