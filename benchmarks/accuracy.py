@@ -2,7 +2,7 @@
 
     python benchmarks/accuracy.py              all published rows, 36 drawn eager CPU steps
     python benchmarks/accuracy.py --quick      8 of the CPU steps
-    python benchmarks/accuracy.py --compiled   and 6 compiled CPU steps (needs a C++ compiler, takes minutes)
+    python benchmarks/accuracy.py --compiled   and 12 compiled CPU steps (needs a C++ compiler, takes minutes)
 
 Peaks are allocated bytes: live tensors, not what an allocator reserves. Errors are (predicted - measured) / measured.
 """

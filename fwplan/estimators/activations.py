@@ -2,8 +2,7 @@
 
 One block keeps, per token and width element, 2 r + 14 a bytes: the inputs of both LayerNorms (r each) and, in the
 matmuls' dtype, both LayerNorm outputs (2 a), q, k, v (3 a), the attention output (a), the MLP's hidden layer before
-and after its GELU (8 a). Under bf16 autocast that is 36 bytes, in fp32 64. A compiled graph keeps the same 36: it
-stores the normalised input in place of the LayerNorm's input, at the same size (read from AOTAutograd's graphs).
+and after its GELU (8 a). Under bf16 autocast that is 36 bytes, in fp32 64. Compiled steps are in compiled.py.
 """
 
 from __future__ import annotations
@@ -80,12 +79,11 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
     if not s.autocast:
         return
     name = "weight copies"
-    if not s.compiled:
-        yield Line(
-            f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
-            _FORWARD, "transient", "R * a*12*C*C",
-            "traced: the autocast cache holds them until the forward leaves its context",
-        )  # fmt: skip
+    yield Line(
+        f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
+        _FORWARD, "transient", "R * a*12*C*C",
+        "traced: the autocast cache holds them until the forward leaves its context",
+    )  # fmt: skip
     yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
     in_backward = _BLOCK if s.recomputes_top else Phase.BOTTOM_BLOCK_BACKWARD
     yield Line(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fwplan.estimators import overhead
 from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
 from fwplan.estimators.attention import attention_lines
+from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
@@ -88,19 +89,23 @@ def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, materiali
 def memory_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
     """Yield every line of the spec's kind of run in these sizes, those of zero bytes too."""
     yield from persistent_lines(s, spec.train)
+    yield from compiled_lines(s, spec) if s.compiled else _eager_lines(s, spec)
+    yield from step_lines(s, spec.train)
+    if s.cuda:
+        yield Line(
+            "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
+            "fitted to published peaks, see fwplan/estimators/overhead.py", "prior",
+        )  # fmt: skip
+
+
+def _eager_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
     yield from gradient_lines(s)
     yield from weight_copy_lines(s)
     yield from saved_lines(s)
     yield from attention_lines(s)
     yield from loss_lines(s, spec.train)
     yield from block_backward_lines(s)
-    yield from step_lines(s, spec.train)
     yield from evaluation_lines(s)
-    if s.cuda:
-        yield Line(
-            "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
-            "fitted to published peaks, see fwplan/estimators/overhead.py", "prior",
-        )  # fmt: skip
 
 
 def is_traced(spec: RunSpec) -> bool:
@@ -119,7 +124,7 @@ def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
     error = overhead.EAGER_ERROR if is_traced(spec) else 0.0
     if spec.train.compile:
         error = overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
-        if not (s.chunked or spec.train.returns_logits):
+        if s.cuda and not (s.chunked or spec.train.returns_logits):
             low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
     elif not is_traced(spec):
         error = overhead.UNPROVEN_ERROR

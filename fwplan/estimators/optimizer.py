@@ -81,32 +81,25 @@ def gradient_lines(s: Sizes) -> Iterator[Line]:
     """Yield the gradients of the weights as backward produces them, top block first."""
     if s.accumulates:
         yield Line("gradients", s.p * s.P, None, s.p_dtype, STEP_PHASES, "persistent", "p*P", _AUTOGRAD)
-    if s.compiled or not s.accumulates:
+    else:
         yield from _fresh_gradients(s)
     yield from _vocabulary_gradients(s)
 
 
 def _fresh_gradients(s: Sizes) -> Iterator[Line]:
-    """Yield the gradients that this micro-step makes and that outlive their own block's backward.
-
-    Eager with accumulation adds each into .grad and frees it at once; a compiled backward returns all of them at its
-    end, so there they stand beside what has accumulated.
-    """
-    late, upper = (_END, _BOTTOM_ON) if s.accumulates else (_END_TO_STEP, _BOTTOM_TO_STEP)
-    name = "fresh gradients" if s.accumulates else "gradients"
+    """Yield the gradients that outlive their own block's backward; accumulating frees each at once."""
     yield Line(
-        f"{name}: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, upper, "saved", "p*W*(L-1)",
+        "gradients: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, _BOTTOM_TO_STEP, "saved", "p*W*(L-1)",
         _AUTOGRAD,
     )  # fmt: skip
     yield Line(
-        f"{name}: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
+        "gradients: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, _END_TO_STEP, "saved",
         "p*(W + T*C)", _AUTOGRAD,
     )  # fmt: skip
-    if not s.accumulates:
-        yield Line(
-            "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
-            "p*V*C", _AUTOGRAD,
-        )  # fmt: skip
+    yield Line(
+        "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
+        "p*V*C", _AUTOGRAD,
+    )  # fmt: skip
 
 
 def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:

@@ -32,7 +32,13 @@ CUDA_WORKSPACES = Range(16 * MIB, 29 * MIB, 110 * MIB)
 
 # Unproven parts of a compiled step. From torch 2.6 on inductor may write the logits' gradient over the logits
 # (donated buffers), which is 2 of the 4 bytes a logit; seen on CPU with torch 2.13, unconfirmed on CUDA.
-# Upward: compiled peaks that return the logits were only ever estimated, and are trusted to 10 %.
+# Where 8 does not divide V, inductor's pad_mm decides on the card itself which copies of the head's weight or gradient
+# (a*V*C each) stand at the peak, and its rule differs below compute capability 9.0: the gollem rows show none more than
+# the formula on 24 GB cards (one less at micro-batch 1) and about one more on the H100, 84 to 107 MiB at any batch.
+# Upward: compiled peaks that return the logits are confirmed on CPU only (6 bytes a logit), and trusted to 10 %.
+# No constant for the first step's autotuning. Default mode benchmarks no matmul but pad_mm's, on random inputs made
+# while no activation is alive; kernels are timed on their own arguments, and what they would overwrite is copied to the
+# host where a clone would raise the peak (CachingAutotuner.copy_args_to_cpu_if_needed, torch 2.13). Read, not measured.
 COMPILED_ABOVE = 0.05
 COMPILED_LOGITS_ABOVE = 0.10
 # An eager step is exact but for the workspaces and the allocator's 512-byte rounding.
