@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.sizes import Sizes
 
 _MLP = "traced: block input, residual sum, LayerNorm output, MLP hidden layer before and after GELU"
+_CACHE = "the autocast cache, until the forward leaves its context; what is not used yet is not in it"
 _LOSS = "traced: the loss's forward, after the blocks have let go of what they computed"
 
 
@@ -25,17 +26,14 @@ def evaluation_lines(s: Sizes) -> Iterator[Line]:
     if not s.evaluated:
         return
     yield _line("batch", 16 * s.evaluated, None, "int64", "2*8*M", "token ids and targets")
-    if s.autocast:
-        yield _line(
-            "weight copies", s.a * (s.linear * s.L + (0 if s.chunked else s.V * s.C)), None, s.a_dtype,
-            "a*(L*12*C*C + V*C)", "the autocast cache, until the forward leaves its context",
-        )  # fmt: skip
     mlp, loss = list(_mlp_lines(s)), list(_loss_lines(s))
     yield from max(mlp, loss, key=lambda lines: sum(line.bytes for line in lines))
 
 
 def _mlp_lines(s: Sizes) -> Iterator[Line]:
     M, C = s.evaluated, s.C
+    if s.autocast:
+        yield _line("weight copies", s.a * (s.linear * s.L - 4 * C * C), None, s.a_dtype, "a*(L*12 - 4)*C*C", _CACHE)
     yield _line("residual stream", 3 * s.r * M * C, (M, C), s.r_dtype, "3*r*M*C", _MLP)
     yield _line("MLP hidden", 8 * s.a * M * C, (M, 4 * C), s.a_dtype, "2*4*a*M*C", _MLP)
 
@@ -43,6 +41,9 @@ def _mlp_lines(s: Sizes) -> Iterator[Line]:
 def _loss_lines(s: Sizes) -> Iterator[Line]:
     M, V, C = s.evaluated, s.V, s.C
     rows = min(s.n, M) if s.chunked else M
+    if s.autocast:
+        copies = s.linear * s.L + (0 if s.chunked else V * C)
+        yield _line("weight copies", s.a * copies, None, s.a_dtype, "a*(L*12*C*C + V*C)", _CACHE)
     if s.chunked:
         yield _line("hidden states", s.r * M * C, (M, C), s.r_dtype, "r*M*C", _LOSS)
         if s.autocast:

@@ -111,8 +111,7 @@ def _eager_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    plain = train.attention == "flash" and spec.model.dropout == 0 and train.parallel == "none"
-    return plain and not train.compile
+    return train.parallel == "none" and train.optimizer != "adamw_8bit" and not train.compile
 
 
 def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
