@@ -125,7 +125,7 @@ def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
 
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
-    yield f"[bold]What would change it[/]{'needed, GiB':>45}  same maths?"
+    yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
         yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
     for fix in explanation.fixes:

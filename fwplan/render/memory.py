@@ -40,7 +40,7 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
     rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
     if use.reserved:
         rows.append(("reserved", gib_range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
-        rows.append(("needed", gib_range(use.needed), "GiB, if it has to, with the context", _learned(estimate)))
+        rows.append(("needed", gib_range(use.needed), "GiB, with the CUDA context", _learned(estimate)))
     else:
         rows.append(
             ("device used", gib_range(use.device_used), "GiB, resident, with Python and torch", _learned(estimate))
