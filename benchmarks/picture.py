@@ -82,7 +82,7 @@ def draw(body: dict[str, Any], path: Path = PICTURE) -> bool:
                     textcoords="offset points", fontsize=8,
                 )  # fmt: skip
     axes.set(
-        xscale="log", ylim=(-SHOWN, SHOWN), xlabel="measured peak, GiB allocated", ylabel="predicted, less measured"
+        xscale="log", ylim=(-SHOWN, SHOWN), xlabel="measured peak, GiB allocated", ylabel="error of the prediction"
     )
     axes.yaxis.set_major_formatter(mpl.ticker.PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda value, _: f"{value:g}"))
