@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 COUNT, QUICK = 600, 40
 SHOWN = 0.005  # a spec further off than this is listed
 WORST, MEDIAN = 0.01, 0.001  # the targets
+COLUMNS = ("what", "spec", "predicted_bytes", "traced_bytes", "error", "phase", "op")
 _OPTIMIZER_STATE = "AdamW moments"  # the traced evaluation comes before the first step, so they are not there
 
 
@@ -65,17 +66,10 @@ class Row:
         """The rows of the table that this one counts in."""
         return modes(self.spec) if self.what == "step" else ["an evaluation's own peak"]
 
-    def as_dict(self) -> dict[str, Any]:
-        """Return the row as the result file keeps it."""
-        return {
-            "what": self.what,
-            "spec": one_line(self.spec),
-            "predicted_bytes": self.predicted_bytes,
-            "traced_bytes": self.traced_bytes,
-            "error": round(self.error, 6),
-            "phase": self.phase,
-            "op": self.op,
-        }
+    def as_list(self) -> list[Any]:
+        """Return the row as the result file keeps it: COLUMNS."""
+        spec = one_line(self.spec)
+        return [self.what, spec, self.predicted_bytes, self.traced_bytes, round(self.error, 6), self.phase, self.op]
 
 
 def compare(spec: RunSpec) -> list[Row]:
@@ -130,7 +124,8 @@ def main() -> None:
         "seconds": round(seconds, 1),
         "median_trace_seconds": round(traced, 3),
         "summary": summary,
-        "rows": [row.as_dict() for row in rows],
+        "columns": COLUMNS,
+        "rows": [row.as_list() for row in rows],
     }
     print(f"\nwritten: {write_result('closed-form-quick' if options.quick else 'closed-form', body).name}")
 
