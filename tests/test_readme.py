@@ -29,3 +29,10 @@ def test_the_accuracy_table_is_the_newest_results():
     newest = max(Path("benchmarks/results").glob("*-accuracy.json"))
     for figures in json.loads(newest.read_text(encoding="utf-8"))["summary"].values():
         assert f"| {figures['rows']} | {figures['median']:.2%} | {figures['worst']:.2%} |" in README
+
+
+def test_the_picture_is_there_and_shows_the_newest_results():
+    newest = json.loads(max(Path("benchmarks/results").glob("*-accuracy.json")).read_text(encoding="utf-8"))
+    rows = sum(figures["rows"] for figures in newest["summary"].values())
+    assert "](docs/accuracy.svg)" in README
+    assert f"{rows} runs" in Path("docs/accuracy.svg").read_text(encoding="utf-8")

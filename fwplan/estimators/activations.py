@@ -124,3 +124,18 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
         "gradient: MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient", "4*a*C*C",
         _BACKWARD,
     )  # fmt: skip
+    yield _last_gradients(s)
+
+
+def _last_gradients(s: Sizes) -> Line:
+    """Return what the bottom block's last weight gradient (q, k, v) takes beyond the end of backward.
+
+    With a small vocabulary the embedding's dense gradient is less than what is alive just before it: that weight's
+    gradient before its cast, or without autocast the gradients of q, k, v.
+    """
+    u, embedding = s.N * s.C, s.p * (s.V * s.C + s.positions)
+    alive = 3 * s.a * s.C * s.C + 2 * s.r * u if s.autocast else (5 * s.a + s.r) * u
+    return Line(
+        "gradient: bottom block's q, k, v, beyond the embedding's", largest(alive - embedding, 0), None, None,
+        Phase.END_OF_BACKWARD, "transient", "3*a*C*C + 2*r*N*C - p*V*C - p*T*C, where positive", _BACKWARD,
+    )  # fmt: skip

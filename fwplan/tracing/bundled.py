@@ -28,7 +28,7 @@ _MOST_MICRO_STEPS = 2  # the third and later ones of a step repeat the second
 
 
 def trace_spec(spec: RunSpec) -> Trace:
-    """Return the trace of one eager step of the spec's model, and before it of an evaluation.
+    """Return the trace of one eager step of the spec's model, after two steps and evaluations.
 
     A spec without a device is traced for CUDA. torch.compile is not traced: its kernels are not torch's ops.
 
@@ -68,7 +68,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         step,
         build_optimizer(model, train),
         device=device,
-        before=evaluation,
+        between=evaluation,
         workspace_bytes=int(CUDA_WORKSPACES.point) if device == "cuda" else 0,
         notes=tuple(_notes(spec)),
     )
