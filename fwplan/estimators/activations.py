@@ -63,7 +63,7 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
             "recomputed: top block", block_bytes(s) - s.r * s.N * s.C, None, None,
             Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
-    elif s.R:
+    elif s.above:
         yield _highest_recomputed(s)
 
 

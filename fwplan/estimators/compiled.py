@@ -46,16 +46,18 @@ _BLOCK = Phase.TOP_BLOCK_BACKWARD | _BOTTOM
 _END = Phase.END_OF_BACKWARD
 
 
-def compiled_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
-    """Yield what a compiled step holds beside weights, moments, batch and what the optimizer's step needs."""
-    yield from _gradient_lines(s)
-    yield from head_gradient_lines(s)
-    yield from _saved_lines(s)
-    yield from _block_lines(s)
-    yield from _backward_lines(s)
-    yield from _attention_lines(s, spec)
-    yield from chunked_or_full(s, spec.train)
-    yield from compiled_evaluation_lines(s)
+def compiled_lines(s: Sizes, spec: RunSpec) -> list[Line]:
+    """Return what a compiled step holds beside weights, moments, batch and what the optimizer's step needs."""
+    return [
+        *_gradient_lines(s),
+        *head_gradient_lines(s),
+        *_saved_lines(s),
+        *_block_lines(s),
+        *_backward_lines(s),
+        *_attention_lines(s, spec),
+        *chunked_or_full(s, spec.train),
+        *compiled_evaluation_lines(s),
+    ]
 
 
 def block_bytes(s: Sizes) -> int:

@@ -67,5 +67,5 @@ def _loss_lines(s: Sizes) -> Iterator[Line]:
     yield _line("log-probabilities", 4 * rows * V, (rows, V), "float32", "4*M*V", _LOSS)
 
 
-def _line(name: str, size: int, shape: tuple[int, ...] | None, dtype: str, formula: str, source: str) -> Line:
+def _line(name: str, size: int, shape: tuple[int, ...] | None, dtype: str | None, formula: str, source: str) -> Line:
     return Line(f"evaluation: {name}", size, shape, dtype, Phase.EVALUATION, "transient", formula, source)

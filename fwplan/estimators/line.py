@@ -32,6 +32,9 @@ _BITS = tuple((phase, phase.value) for phase in Phase)  # an enum's .value is a 
 
 def phase_totals(lines: Iterable[Line], phases: Phase) -> dict[Phase, int]:
     """Return bytes alive in each of the phases: the sum of the lines that name it."""
-    alive = [(int(line.phases), line.bytes) for line in lines]
-    wanted = int(phases)
-    return {phase: sum([size for when, size in alive if when & bit]) for phase, bit in _BITS if bit & wanted}
+    alike: dict[int, int] = {}  # bytes of the lines that live in the same phases
+    for line in lines:
+        when = int(line.phases)
+        alike[when] = alike.get(when, 0) + line.bytes
+    wanted, items = int(phases), alike.items()
+    return {phase: sum([size for when, size in items if when & bit]) for phase, bit in _BITS if bit & wanted}
