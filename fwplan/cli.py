@@ -76,6 +76,7 @@ def explain(
     trace: Annotated[
         bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
     ] = False,
+    snapshot: Annotated[Path | None, typer.Option(help="Trace, into a file for pytorch.org/memory_viz.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -88,8 +89,9 @@ def explain(
     if output is not None:
         commands.refuse_output(output)
     found = commands.explain(
-        config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace
-    )
+        config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace,
+        snapshot=snapshot,
+    )  # fmt: skip
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
     if as_json:
@@ -98,6 +100,8 @@ def explain(
         show(explain_lines(found))
         if output is not None:
             show([f"  written: {output}"])
+        if snapshot is not None:
+            show([f"  written: {snapshot}, for pytorch.org/memory_viz"])
     raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.environment import environment
+from fwplan.allocator.snapshot import write_snapshot
 from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
@@ -174,6 +175,7 @@ def explain(
     world_size: int = 1,
     fix: int | None = None,
     trace: bool = False,
+    snapshot: str | Path | None = None,
 ) -> Explanation:
     """Return what a run needs, whether it fits and what would change it. Never executes the config.
 
@@ -186,6 +188,7 @@ def explain(
         world_size: processes that train.
         fix: explain the run with this one of its fixes applied, counted from 1.
         trace: run one step on fake tensors too, which takes seconds and torch, and replay its allocations.
+        snapshot: trace, and write a file here that PyTorch's memory viewer (pytorch.org/memory_viz) opens.
 
     Raises:
         FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
@@ -206,7 +209,10 @@ def explain(
     if loaded.pretrained:
         chosen = replace(chosen, loss=None)
     fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
-    return Explanation(loaded, chosen, tuple(found), fitting, command, _traced(chosen) if trace else None)
+    traced = _traced(chosen) if trace or snapshot is not None else None
+    if traced is not None and snapshot is not None:
+        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, traced)
 
 
 def _traced(estimate: Estimate) -> Traced:

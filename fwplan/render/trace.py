@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _SHOWN = 8
 _BAR = 10
 _SPARKS = "▁▂▃▄▅▆▇█"
-_COLUMNS = 64
+_COLUMNS = 60
 VERDICTS = {"fits": "fits", "fits_at_point": "fits at the point estimate only", "does_not_fit": "does not fit"}
 
 
@@ -27,9 +27,9 @@ def trace_lines(traced: Traced) -> Iterator[str]:
     """Yield the trace beside the closed form."""
     trace = traced.trace
     yield f"[bold]Traced[/], one step op by op on fake tensors ({trace.seconds:.1f} s)"
-    against = f"; the closed form is {traced.difference:+.2%} off" if traced.difference is not None else ""
-    place = f" in {trace.peak_op.where}" if trace.peak_op.where else ""
-    yield f"  peak {gib(trace.peak_allocated_bytes)} at {escape(trace.peak_op.op + place)}{against}"
+    yield f"  peak {gib(trace.peak_allocated_bytes)}, at {escape(trace.peak_op.op)}"
+    if traced.difference is not None:
+        yield f"  the closed form is {traced.difference:+.2%} off"
     yield from _held_lines(trace.alive_at_peak(), trace.peak_allocated_bytes)
     yield from _allocator_lines(traced)
     yield f"  {_sparks(trace.timeline)} over the step"
@@ -42,7 +42,7 @@ def _held_lines(held: Sequence[Held], peak: int) -> Iterator[str]:
         shape = "x".join(str(size) for size in origin.shape) if origin.shape is not None else ""
         tensor = f"{item.copies:3} x {shape} {_short(origin.dtype)}" if shape else f"{item.copies:3} x"
         made = f"{origin.op} {origin.where}".strip()
-        yield f"  {tensor:30} {gib(item.bytes):>10}  {share:4.0%}  [dim]{escape(made[:30])}[/]"
+        yield f"  {tensor:30} {gib(item.bytes):>10}  {share:4.0%}  [dim]{escape(made[:28])}[/]"
     rest = sum(item.bytes for item in held[_SHOWN:])
     if rest:
         yield f"  {f'{len(held) - _SHOWN} smaller kinds':30} {gib(rest):>10}  {rest / peak:4.0%}"
@@ -57,7 +57,7 @@ def _allocator_lines(traced: Traced) -> Iterator[str]:
     if unlimited is None or least is None:
         return
     free = gib(unlimited.peak_reserved_bytes)
-    yield f"  {'reserved, without a limit':30} {free:>10}  by replay through the caching allocator"
+    yield f"  {'reserved, without a limit':30} {free:>10}  by replay"
     yield f"  {'reserved, at the very least':30} {gib(least):>10}  blocks given back, tried again"
     if traced.verdict is not None:
         label = traced.estimate.target.label if traced.estimate.target else "the card"
