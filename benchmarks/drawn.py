@@ -27,8 +27,14 @@ COMPILED: tuple[dict[str, object], ...] = (
     {"dtype": "bfloat16"},
     {"dtype": "bfloat16", "grad_accum_steps": 2},
     {"dtype": "float32", "checkpointing": "block"},
+    {"dtype": "bfloat16", "checkpointing": "block"},
+    {"dtype": "bfloat16", "checkpointing": "block", "checkpoint_every": 2},
     {"dtype": "bfloat16", "loss": "chunked", "loss_chunk_tokens": 256},
     {"dtype": "pure_bfloat16", "optimizer_impl": "foreach"},
+    {"dtype": "float16"},
+    {"dtype": "bfloat16", "attention": "math"},
+    {"dtype": "float32", "attention": "math"},
+    {"dtype": "bfloat16", "dropout": 0.1},
 )
 
 
@@ -84,8 +90,10 @@ def _spec(draw: random.Random, recipe: dict[str, object]) -> RunSpec:
         context_length=draw.choice((sequence, sequence, 2 * sequence)),
         bias=draw.random() < 0.5,
         tied_embeddings=draw.random() < 0.5,
+        dropout=recipe.get("dropout", 0.0),
     )
     train = {"micro_batch_size": micro, "sequence_length": sequence, "compile": False} | recipe
+    train.pop("dropout", None)
     return RunSpec(model=model, train=TrainSpec.model_validate(train), device=DeviceSpec(type="cpu"))
 
 

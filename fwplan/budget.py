@@ -11,34 +11,53 @@ from fwplan.estimators.overhead import Range
 if TYPE_CHECKING:
     from fwplan.calibration import Calibration
     from fwplan.estimators.memory import Memory
-    from fwplan.spec import DeviceSpec
+    from fwplan.spec import DeviceSpec, RunSpec
 
 Verdict = Literal["fits", "fits_at_point", "does_not_fit", "undecidable", "no_device"]
 
 
 @dataclass(frozen=True)
 class Use:
-    """Bytes on three levels: allocated (live tensors), reserved (caching allocator), device used (with the context)."""
+    """Bytes on each level.
+
+    Attributes:
+        allocated: live tensors.
+        reserved: what the caching allocator takes while nobody limits it; None on CPU, which has none.
+        device_used: that and the CUDA context; on CPU resident memory.
+        needed: the least device memory that the run still fits in: near its limit the allocator gives cached blocks
+            back and tries again. The verdict is on this.
+    """
 
     allocated: Range
-    reserved: Range | None  # None on CPU: there is no caching allocator
+    reserved: Range | None
     device_used: Range
+    needed: Range
 
 
-def device_use(memory: Memory, device_type: str, calibration: Calibration | None) -> Use:
+def device_use(spec: RunSpec, memory: Memory, device_type: str, calibration: Calibration | None) -> Use:
     """Return what a step of this memory takes of a device, corrected by what was measured on it."""
     allocated = _allocated(memory, calibration)
     if device_type == "cpu":
-        if calibration is not None and calibration.resident_bytes is not None:
-            return Use(allocated, None, _plus(allocated, calibration.resident_bytes))
-        return Use(allocated, None, _plus(_times(allocated, overhead.CPU_RESIDENT_OVER_LIVE), overhead.CPU_RUNTIME))
-    ratio, context = overhead.RESERVED_OVER_ALLOCATED, overhead.CUDA_CONTEXT
+        resident = _resident(allocated, calibration)
+        return Use(allocated, None, resident, resident)
+    ratio, least = overhead.RESERVED, overhead.LEAST_RESERVED
+    if spec.train.expandable_segments:
+        ratio, least = overhead.EXPANDABLE_RESERVED, overhead.EXPANDABLE_LEAST_RESERVED
+    context = overhead.CUDA_CONTEXT
     if calibration is not None and calibration.reserved_ratio is not None:
-        ratio = Range(1.0, calibration.reserved_ratio, calibration.reserved_ratio + calibration.allocated_error)
+        measured = calibration.reserved_ratio
+        ratio = Range(1.0, measured, measured + calibration.allocated_error)
+        least = Range(1.0, min(least.point, measured), min(least.high, ratio.high))
     if calibration is not None and calibration.context_bytes is not None:
         context = calibration.context_bytes
     reserved = _times(allocated, ratio)
-    return Use(allocated, reserved, _plus(reserved, context))
+    return Use(allocated, reserved, _plus(reserved, context), _plus(_times(allocated, least), context))
+
+
+def _resident(allocated: Range, calibration: Calibration | None) -> Range:
+    if calibration is not None and calibration.resident_bytes is not None:
+        return _plus(allocated, calibration.resident_bytes)
+    return _plus(_times(allocated, overhead.CPU_RESIDENT_OVER_LIVE), overhead.CPU_RUNTIME)
 
 
 def _allocated(memory: Memory, calibration: Calibration | None) -> Range:
@@ -68,6 +87,6 @@ def verdict(use: Use, available: int | None) -> Verdict:
     """Return whether the whole interval fits (fits), its point does (fits_at_point), or not even that."""
     if available is None:
         return "no_device"
-    if use.device_used.high <= available:
+    if use.needed.high <= available:
         return "fits"
-    return "fits_at_point" if use.device_used.point <= available else "does_not_fit"
+    return "fits_at_point" if use.needed.point <= available else "does_not_fit"

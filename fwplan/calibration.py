@@ -169,7 +169,7 @@ def _key(name: str) -> str:
 
 _DECIDES = attrgetter(
     "dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every", "attention",
-    "optimizer_impl", "parallel",
+    "optimizer", "optimizer_impl", "parallel",
 )  # fmt: skip
 
 
@@ -197,5 +197,6 @@ def _within(a: float, b: float, factor: float) -> bool:
 def _shape(spec: RunSpec) -> tuple[object, ...]:
     """Return all that sets a micro-step's speed."""
     train = spec.train
-    recipe = (train.loss, train.checkpointing, train.checkpoint_every, train.optimizer_impl, train.returns_logits)
+    optimizer = (train.optimizer, train.optimizer_impl)
+    recipe = (train.loss, train.checkpointing, train.checkpoint_every, *optimizer, train.returns_logits)
     return spec.model, train.micro_batch_size, spec.sequence_length, train.world_size, *recipe

@@ -73,6 +73,9 @@ def explain(
     device: Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")] = None,
     world_size: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
     fix: Annotated[int | None, typer.Option(min=1, help="Apply the fix of this number.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
+    ] = False,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +87,9 @@ def explain(
 
     if output is not None:
         commands.refuse_output(output)
-    found = commands.explain(config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix)
+    found = commands.explain(
+        config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace
+    )
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
     if as_json:
@@ -93,7 +98,7 @@ def explain(
         show(explain_lines(found))
         if output is not None:
             show([f"  written: {output}"])
-    raise typer.Exit(_EXIT.get(found.estimate.verdict, ExitCode.OK))
+    raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
 
 
 _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}

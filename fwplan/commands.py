@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fwplan.allocator.environment import environment
 from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
@@ -23,9 +25,11 @@ from fwplan.units import GIB, gib, parse_count, parse_gib, si
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from fwplan.budget import Verdict
     from fwplan.data.shards import TokenShards
     from fwplan.measurement import Measurement
     from fwplan.measuring.request import MeasureReport
+    from fwplan.traced import Traced
     from fwplan.train.loop import TrainResult
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
@@ -140,6 +144,13 @@ class Explanation:
     fixes: tuple[Fix, ...]
     fitting_gb: tuple[int, ...]  # empty where a device was named
     command: str  # what to type for the same again
+    traced: Traced | None = None  # where a trace was asked for
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the run fits: by replay of its trace where there is one, else by the closed form's interval."""
+        by_replay = self.traced.verdict if self.traced else None
+        return by_replay or self.estimate.verdict
 
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as `explain --json` prints it."""
@@ -148,6 +159,8 @@ class Explanation:
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
+            "verdict": self.verdict,
+            "trace": self.traced.as_dict() if self.traced else None,
         }
 
 
@@ -160,6 +173,7 @@ def explain(
     device: str | None = None,
     world_size: int = 1,
     fix: int | None = None,
+    trace: bool = False,
 ) -> Explanation:
     """Return what a run needs, whether it fits and what would change it. Never executes the config.
 
@@ -171,6 +185,7 @@ def explain(
         device: "cpu" or "cuda": this machine's.
         world_size: processes that train.
         fix: explain the run with this one of its fixes applied, counted from 1.
+        trace: run one step on fake tensors too, which takes seconds and torch, and replay its allocations.
 
     Raises:
         FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
@@ -191,7 +206,15 @@ def explain(
     if loaded.pretrained:
         chosen = replace(chosen, loss=None)
     fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
-    return Explanation(loaded, chosen, tuple(found), fitting, command)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, _traced(chosen) if trace else None)
+
+
+def _traced(estimate: Estimate) -> Traced:
+    from fwplan.traced import Traced  # noqa: PLC0415
+    from fwplan.tracing.bundled import trace_spec  # noqa: PLC0415  # torch, for who asks for a trace
+
+    device = estimate.target.device if estimate.target else estimate.spec.device
+    return Traced(estimate, trace_spec(estimate.spec.model_copy(update={"device": device})))
 
 
 def _command(config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
@@ -262,6 +285,8 @@ def run(
     plan = Path(plan)
     loaded = load_config(plan)
     spec = _decided(loaded)
+    for variable, value in environment(expandable_segments=spec.train.expandable_segments).items():
+        os.environ.setdefault(variable, value)  # torch reads it when it first allocates on a GPU
     from fwplan.train.device import check_supported, resolve_device  # noqa: PLC0415  # torch, only to train
 
     torch_device = resolve_device(device or (spec.device.type if spec.device else None))
@@ -274,7 +299,7 @@ def run(
             f"undecidable: {before.undecidable}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
     if before.verdict == "does_not_fit" and not force:
-        needed, free = gib(before.use.device_used.low), gib(before.available_bytes or 0)
+        needed, free = gib(before.use.needed.low), gib(before.available_bytes or 0)
         raise FwplanError(
             f"will not fit on {target.label}: needs at least {needed}, {free} available",
             where=str(plan),

@@ -108,6 +108,7 @@ class Estimate:
             "allocated_interval": self.use.allocated.ends,
             "reserved_bytes": self.use.reserved.ends if self.use.reserved else None,
             "device_used_bytes": self.use.device_used.ends,
+            "needed_bytes": self.use.needed.ends,
             "phase": self.memory.phase.label,
             "status": self.memory_status,
         }
@@ -141,7 +142,7 @@ def estimate(
     reason = unsupported(spec)
     memory = None if reason else estimate_memory(spec)
     calibration = calibrate(spec, memory.step_bytes if memory else 0, target.label, past) if target else None
-    use = device_use(memory, target.device.type if target else "cuda", calibration) if memory else None
+    use = device_use(spec, memory, target.device.type if target else "cuda", calibration) if memory else None
     available = available_bytes(target.device) if target else None
     if target is not None and available is None:
         reason = f"the memory of {target.label} is unknown"

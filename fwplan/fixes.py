@@ -38,7 +38,7 @@ class Fix:
         return {
             "change": self.change,
             "allocated_bytes": round(use.allocated.point) if use else None,
-            "reserved_bytes": use.reserved.ends if use and use.reserved else None,
+            "needed_bytes": use.needed.ends if use else None,
             "verdict": self.estimate.verdict,
             "same_maths": self.same_maths,
             "helps": self.helps,
@@ -63,7 +63,7 @@ class _Change(NamedTuple):
 
 def _tried(before: Estimate, change: _Change, measurements: Sequence[Measurement]) -> Fix:
     after = estimate(change.spec, before.target, measurements=measurements)
-    gain = 1 - after.use.allocated.point / before.use.allocated.point if after.use and before.use else 0.0
+    gain = 1 - after.use.needed.point / before.use.needed.point if after.use and before.use else 0.0
     return Fix(change.name, after, same_maths=change.same_maths, helps=gain >= LEAST_GAIN, why=change.why)
 
 
@@ -86,9 +86,27 @@ def _changes(before: Estimate) -> Iterator[_Change]:
     yield from _smaller_micro_batch(spec)
     if train.checkpointing == "none":
         yield _Change("activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before))
+    if _on_cuda(spec) and not train.expandable_segments:
+        yield _Change(
+            "PYTORCH_ALLOC_CONF=expandable_segments:True", _with(spec, expandable_segments=True),
+            "the allocator can give back the room between large blocks; on Linux",
+        )  # fmt: skip
     if train.optimizer_impl != "fused":
-        yield _Change("fused AdamW", _with(spec, optimizer_impl="fused"), "the step itself allocates nothing")
+        yield _Change(
+            f"fused {'AdamW' if train.optimizer == 'adamw' else 'SGD'}",
+            _with(spec, optimizer_impl="fused"),
+            "the step itself allocates nothing",
+        )
+    if train.optimizer == "adamw" and _on_cuda(spec):
+        yield _Change(
+            "AdamW in 8 bits (bitsandbytes)", _with(spec, optimizer="adamw_8bit", optimizer_impl="fused"),
+            "two bytes a parameter in place of eight for the moments", same_maths=False,
+        )  # fmt: skip
     yield from _popular_but_useless(spec)
+
+
+def _on_cuda(spec: RunSpec) -> bool:
+    return spec.device is None or spec.device.type == "cuda"
 
 
 _CHUNKED = {"loss": "chunked", "returns_logits": False, "keeps_logits": False}

@@ -74,8 +74,10 @@ class TrainSpec(Spec):
     keeps_logits: bool = False  # the caller still holds the logits during backward, as nanoGPT's does
     checkpointing: Literal["none", "block"] = "none"
     checkpoint_every: Count = 1  # with checkpointing "block": every n-th block is recomputed
-    optimizer: Literal["adamw"] = "adamw"
+    optimizer: Literal["adamw", "adamw_8bit", "sgd"] = "adamw"  # adamw_8bit: bitsandbytes'
     optimizer_impl: Literal["fused", "foreach", "for_loop"] = "fused"
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9  # of sgd
+    expandable_segments: bool = False  # PYTORCH_ALLOC_CONF=expandable_segments:True; CUDA on Linux
     grad_clip: Annotated[float, Field(ge=0)] = 1.0  # 0: no clipping
     eval_micro_batch_size: Count | None = None  # None: micro_batch_size
     world_size: Count = 1
@@ -103,6 +105,8 @@ class TrainSpec(Spec):
             raise ValueError("a chunked loss never builds the logits, so it cannot return them")
         if self.loss == "full" and self.loss_chunk_tokens is not None:
             raise ValueError('loss_chunk_tokens needs loss "chunked"')
+        if self.optimizer == "adamw_8bit" and self.optimizer_impl != "fused":
+            raise ValueError(f"adamw_8bit is fused: optimizer_impl {self.optimizer_impl!r} does not exist for it")
         if self.parallel == "none" and self.world_size > 1:
             raise ValueError(f"world_size {self.world_size} needs parallel ddp, zero1 or fsdp")
         return self

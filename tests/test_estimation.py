@@ -35,7 +35,8 @@ def test_json_has_the_contracts_keys_and_whole_bytes(run_spec):
     assert document["verdict"] == "fits_at_point"
     assert document["parameters"] == {"total": 124_373_760, "non_position": 123_587_328}
     assert set(peak) == {
-        "allocated_bytes", "allocated_interval", "reserved_bytes", "device_used_bytes", "phase", "status"
+        "allocated_bytes", "allocated_interval", "reserved_bytes", "device_used_bytes", "needed_bytes", "phase",
+        "status",
     }  # fmt: skip
     assert peak["status"] == "prior"
     for low, high in (peak["allocated_interval"], peak["reserved_bytes"], peak["device_used_bytes"]):

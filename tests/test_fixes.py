@@ -26,8 +26,8 @@ def test_what_helps_comes_first_and_really_frees_memory(found):
     helps = [fix.helps for fix in listed]
     assert helps == sorted(helps, reverse=True)
     for fix in listed:
-        freed = before.use.allocated.point - fix.estimate.use.allocated.point
-        assert (freed >= 0.03 * before.use.allocated.point) == fix.helps
+        freed = before.use.needed.point - fix.estimate.use.needed.point
+        assert (freed >= 0.03 * before.use.needed.point) == fix.helps
 
 
 def test_tokens_a_step_are_kept(found):

@@ -2,14 +2,14 @@
 
 One block keeps, per token and width element, 2 r + 14 a bytes: the inputs of both LayerNorms (r each) and, in the
 matmuls' dtype, both LayerNorm outputs (2 a), q, k, v (3 a), the attention output (a), the MLP's hidden layer before
-and after its GELU (8 a). Under bf16 autocast that is 36 bytes, in fp32 64. A compiled graph keeps the same 36: it
-stores the normalised input in place of the LayerNorm's input, at the same size (read from AOTAutograd's graphs).
+and after its GELU (8 a). Under bf16 autocast that is 36 bytes, in fp32 64. Compiled steps are in compiled.py.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.kept import block_bytes, kept_bytes, statistics_bytes
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import largest
@@ -30,16 +30,6 @@ _BLOCK = Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD
 _BLOCK_ON = _BLOCK | Phase.END_OF_BACKWARD
 
 
-def block_bytes(s: Sizes) -> int:
-    """Return what one block keeps for backward: N*C*(2 r + 14 a), LayerNorm statistics and attention's log-sum-exp."""
-    return s.N * s.C * (2 * s.r + 14 * s.a) + _statistics(s)
-
-
-def _statistics(s: Sizes) -> int:
-    """Return bytes of two LayerNorms' mean and 1/std (fp32) and of a flash kernel's log-sum-exp (fp32)."""
-    return 4 * s.N * (4 + (0 if s.scores else s.H))
-
-
 def saved_lines(s: Sizes) -> Iterator[Line]:
     """Yield what all blocks keep from their forward until backward reaches them."""
     width, u = (s.B, s.T, s.C), s.N * s.C * s.K
@@ -53,8 +43,8 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
     for name in ("MLP hidden, before GELU", "MLP hidden, after GELU"):
         yield Line(name, 4 * s.a * u, (s.B, s.T, 4 * s.C), s.a_dtype, _UP_TO_TOP, "saved", "K * 4*a*N*C", _SAVED)
     yield Line(
-        "norm and attention statistics", _statistics(s) * s.K, None, "float32", _UP_TO_TOP, "saved", "K * 4*N*(4 + H)",
-        _SAVED,
+        "norm and attention statistics", statistics_bytes(s) * s.K, None, "float32", _UP_TO_TOP, "saved",
+        "K * 4*N*(4 + H)", _SAVED,
     )  # fmt: skip
     yield Line(
         "checkpointed block inputs", s.r * s.N * s.C * s.R, width, s.r_dtype, _UP_TO_TOP, "saved", "R * r*N*C",
@@ -73,6 +63,22 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
             "recomputed: top block", block_bytes(s) - s.r * s.N * s.C, None, None,
             Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
+    elif s.R:
+        yield _highest_recomputed(s)
+
+
+def _highest_recomputed(s: Sizes) -> Line:
+    """Return what the highest recomputed block's backward takes beyond that of the kept blocks above it.
+
+    By then those are done: their activations are gone, their gradients are there.
+    """
+    block = block_bytes(s) + kept_bytes(s) + (s.a * s.linear if s.autocast else 0)
+    gradients = 0 if s.accumulates else s.above * s.p * s.W
+    beyond = largest((1 - s.above) * block - s.r * s.N * s.C + gradients, 0)
+    return Line(
+        "recomputed: highest block, beyond those above", beyond, None, None, Phase.TOP_BLOCK_BACKWARD, "transient",
+        "its activations and p*W for each above, where positive", _SAVED,
+    )  # fmt: skip
 
 
 def weight_copy_lines(s: Sizes) -> Iterator[Line]:
@@ -80,12 +86,11 @@ def weight_copy_lines(s: Sizes) -> Iterator[Line]:
     if not s.autocast:
         return
     name = "weight copies"
-    if not s.compiled:
-        yield Line(
-            f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
-            _FORWARD, "transient", "R * a*12*C*C",
-            "traced: the autocast cache holds them until the forward leaves its context",
-        )  # fmt: skip
+    yield Line(
+        f"{name}: checkpointed blocks", s.a * s.linear * s.R, None, s.a_dtype,
+        _FORWARD, "transient", "R * a*12*C*C",
+        "traced: the autocast cache holds them until the forward leaves its context",
+    )  # fmt: skip
     yield Line(name, s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _AUTOCAST)
     in_backward = _BLOCK if s.recomputes_top else Phase.BOTTOM_BLOCK_BACKWARD
     yield Line(
@@ -118,4 +123,19 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
     yield Line(
         "gradient: MLP output weight", 4 * s.a * s.C * s.C, (s.C, 4 * s.C), s.a_dtype, _BLOCK, "transient", "4*a*C*C",
         _BACKWARD,
+    )  # fmt: skip
+    yield _last_gradients(s)
+
+
+def _last_gradients(s: Sizes) -> Line:
+    """Return what the bottom block's last weight gradient (q, k, v) takes beyond the end of backward.
+
+    With a small vocabulary the embedding's dense gradient is less than what is alive just before it: that weight's
+    gradient before its cast, or without autocast the gradients of q, k, v.
+    """
+    u, embedding = s.N * s.C, s.p * (s.V * s.C + s.positions)
+    alive = 3 * s.a * s.C * s.C + 2 * s.r * u if s.autocast else (5 * s.a + s.r) * u
+    return Line(
+        "gradient: bottom block's q, k, v, beyond the embedding's", largest(alive - embedding, 0), None, None,
+        Phase.END_OF_BACKWARD, "transient", "3*a*C*C + 2*r*N*C - p*V*C - p*T*C, where positive", _BACKWARD,
     )  # fmt: skip

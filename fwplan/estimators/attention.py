@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.activations import block_bytes
+from fwplan.estimators.kept import block_bytes, kept_bytes, mask_width, scores, softmax_width
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
+from fwplan.estimators.sizes import largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +32,9 @@ _TOP, _BOTTOM = Phase.TOP_ATTENTION_BACKWARD, Phase.BOTTOM_ATTENTION_BACKWARD
 
 
 def attention_lines(s: Sizes) -> Iterator[Line]:
-    """Yield the (B, H, T, T) scores that are kept, the masks of dropout, and the backward of attention by formula."""
+    """Yield the (B, H, T, T) scores that are kept, the masks of dropout, and the backward of attention."""
+    if s.cuda and not s.scores:
+        yield _flash_line(s)
     if not (s.scores or s.dropout):
         return
     kept, here = kept_bytes(s), Phase.BOTTOM_BLOCK_BACKWARD
@@ -50,36 +53,28 @@ def attention_lines(s: Sizes) -> Iterator[Line]:
         yield from _backward_lines(s)
 
 
-def kept_bytes(s: Sizes) -> int:
-    """Return what one block keeps for backward beyond a flash block's tensors."""
-    masks = 2 * _mask(s) * s.N * s.C
-    if not s.scores:
-        return masks
-    return masks + _scores(s) * (_softmax(s) + _copy(s) + _mask(s)) + s.T * s.T
-
-
 def _kept_formula(s: Sizes) -> str:
     parts = ["(w + c + m)*B*H*T*T + T*T"] if s.scores else []
     return " + ".join([*parts, *(["2*m*N*C"] if s.dropout else [])])
 
 
-def _scores(s: Sizes) -> int:
-    return s.B * s.H * s.T * s.T
+def _flash_line(s: Sizes) -> Line:
+    """Return what a flash kernel's backward takes beyond the widest moment of its block's MLP.
 
-
-def _softmax(s: Sizes) -> int:
-    """Return bytes a score of softmax's output: fp32 under CUDA's autocast, else the matmul's."""
-    return 4 if s.cuda and s.autocast else s.a
-
-
-def _copy(s: Sizes) -> int:
-    """Return bytes a score of what the product with v keeps, where that is not softmax's output itself."""
-    return s.a if (s.cuda and s.autocast) or s.dropout else 0
-
-
-def _mask(s: Sizes) -> int:
-    """Return bytes a masked element of dropout in a block."""
-    return (1 if s.cuda else s.a) if s.dropout else 0
+    It is wider with few tokens only, or short sequences: the kernel rounds T up to 128 tokens and a head's width up to
+    32 for dq in fp32. The gradients of the block's other weights are there by then, its MLP's tensors are not.
+    """
+    scratch = 4 * s.B * s.H * (-(-s.T // 128) * 128) * (-(-s.C // s.H // 32) * 32 + 1) if s.flash else 0
+    C2, u = s.C * s.C, s.N * s.C
+    here = (2 * s.r + 9 * s.a) * u + 4 * s.N * s.H + (0 if s.accumulates else 9 * s.p * C2)
+    product, cast = (5 * s.a * u + 4 * s.a * C2, 4 * s.p * C2) if s.autocast else (4 * s.a * u + 4 * s.a * C2, 0)
+    there = block_bytes(s) + s.r * u + largest(product, cast) + (9 * s.a * C2 if s.autocast else 0)
+    return Line(
+        "flash attention's backward, beyond the MLP's", largest(scratch + here - there, 0), None, None,
+        Phase.TOP_BLOCK_BACKWARD | Phase.BOTTOM_BLOCK_BACKWARD, "transient",
+        "4*B*H*T'*(D' + 1) + 9*p*C*C less the MLP's, where positive",
+        "FlashAttention 2's dq_accum: aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp",
+    )  # fmt: skip
 
 
 def _backward_lines(s: Sizes) -> Iterator[Line]:
@@ -90,13 +85,13 @@ def _backward_lines(s: Sizes) -> Iterator[Line]:
     and of the scores before and after softmax's backward.
     """
     both, linear = _TOP | _BOTTOM, s.a if s.autocast else 0
-    scores = _scores(s) * (3 * _softmax(s) + _mask(s)) + s.T * s.T
+    held = scores(s) * (3 * softmax_width(s) + mask_width(s)) + s.T * s.T
     yield Line(
-        "scores in backward", scores, (s.B, s.H, s.T, s.T), None, both, "transient", "(3*w + m)*B*H*T*T + T*T", _TRACED
+        "scores in backward", held, (s.B, s.H, s.T, s.T), None, both, "transient", "(3*w + m)*B*H*T*T + T*T", _TRACED
     )
     yield Line(
-        "attention: input, q, k, v, gradients", (2 * s.r + 5 * s.a) * s.N * s.C + 3 * linear * s.C * s.C, None, None,
-        both, "saved", "(2*r + 5*a)*N*C + 3*a*C*C", _TRACED,
+        "attention: input, q, k, v, gradients", (2 * s.r + (6 if s.dropout and not s.autocast else 5) * s.a) * s.N * s.C
+        + 3 * linear * s.C * s.C, None, None, both, "saved", "(2*r + 5*a)*N*C + 3*a*C*C", _TRACED,
     )  # fmt: skip
     top = 1 if s.recomputes_top else 0
     below = (s.K - 1 + top) * (block_bytes(s) + kept_bytes(s) + linear * s.linear) + (s.R - top) * s.r * s.N * s.C

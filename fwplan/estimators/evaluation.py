@@ -1,7 +1,7 @@
 """What an evaluation needs: a forward without gradients, of its own micro-batch, between steps.
 
 Only where that micro-batch is larger than the training one: else a step needs more. M are its tokens. Its peak is in a
-block's MLP or in the loss, whichever is larger; all of it traced on CPU.
+block's MLP, in its attention where that materialises the scores, or in the loss: whichever is largest. All traced.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from fwplan.estimators.sizes import Sizes
 
 _MLP = "traced: block input, residual sum, LayerNorm output, MLP hidden layer before and after GELU"
+_SOFTMAX = "traced: masked scores, their fp32 copy under CUDA's autocast, and the softmax"
+_CACHE = "the autocast cache, until the forward leaves its context; what is not used yet is not in it"
 _LOSS = "traced: the loss's forward, after the blocks have let go of what they computed"
 
 
@@ -25,17 +27,26 @@ def evaluation_lines(s: Sizes) -> Iterator[Line]:
     if not s.evaluated:
         return
     yield _line("batch", 16 * s.evaluated, None, "int64", "2*8*M", "token ids and targets")
+    moments = [list(_mlp_lines(s)), list(_loss_lines(s)), *([list(_attention_lines(s))] if s.scores else [])]
+    yield from max(moments, key=lambda lines: sum(line.bytes for line in lines))
+
+
+def _attention_lines(s: Sizes) -> Iterator[Line]:
+    """Yield what is alive at the softmax of the top block, where attention materialises its scores."""
+    M, C = s.evaluated, s.C
+    count, width = M * s.H * s.T, 8 + s.a if s.cuda and s.autocast else 2 * s.a
     if s.autocast:
-        yield _line(
-            "weight copies", s.a * (s.linear * s.L + (0 if s.chunked else s.V * s.C)), None, s.a_dtype,
-            "a*(L*12*C*C + V*C)", "the autocast cache, until the forward leaves its context",
-        )  # fmt: skip
-    mlp, loss = list(_mlp_lines(s)), list(_loss_lines(s))
-    yield from max(mlp, loss, key=lambda lines: sum(line.bytes for line in lines))
+        copies = s.linear * (s.L - 1) + 3 * C * C
+        yield _line("weight copies", s.a * copies, None, s.a_dtype, "a*((L-1)*12 + 3)*C*C", _CACHE)
+    yield _line("scores", width * count + s.T * s.T, None, None, "(8 + a)*M*H*T + T*T", _SOFTMAX)
+    yield _line("q, k, v", 3 * s.a * M * C, (M, 3 * C), s.a_dtype, "3*a*M*C", _SOFTMAX)
+    yield _line("residual stream", 2 * s.r * M * C, (M, C), s.r_dtype, "2*r*M*C", _SOFTMAX)
 
 
 def _mlp_lines(s: Sizes) -> Iterator[Line]:
     M, C = s.evaluated, s.C
+    if s.autocast:
+        yield _line("weight copies", s.a * (s.linear * s.L - 4 * C * C), None, s.a_dtype, "a*(L*12 - 4)*C*C", _CACHE)
     yield _line("residual stream", 3 * s.r * M * C, (M, C), s.r_dtype, "3*r*M*C", _MLP)
     yield _line("MLP hidden", 8 * s.a * M * C, (M, 4 * C), s.a_dtype, "2*4*a*M*C", _MLP)
 
@@ -43,6 +54,9 @@ def _mlp_lines(s: Sizes) -> Iterator[Line]:
 def _loss_lines(s: Sizes) -> Iterator[Line]:
     M, V, C = s.evaluated, s.V, s.C
     rows = min(s.n, M) if s.chunked else M
+    if s.autocast:
+        copies = s.linear * s.L + (0 if s.chunked else V * C)
+        yield _line("weight copies", s.a * copies, None, s.a_dtype, "a*(L*12*C*C + V*C)", _CACHE)
     if s.chunked:
         yield _line("hidden states", s.r * M * C, (M, C), s.r_dtype, "r*M*C", _LOSS)
         if s.autocast:

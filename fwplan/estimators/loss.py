@@ -1,9 +1,8 @@
-"""The logits family: logits, their fp32 copy, log-probabilities and their gradients; full, compiled, chunked.
+"""The logits family of an eager loss: logits, their fp32 copy, log-probabilities and their gradients; full, chunked.
 
 Eager cross-entropy holds at its peak three fp32 tensors of shape (N, V), 12 bytes a logit, plus the half-precision
-logits where the caller still holds them. Compiled, log-softmax and its backward fuse and two half-precision tensors
-remain, 4 bytes a logit (2 on CPU with torch 2.13, where the gradient is written over the logits); a function that also
-returns the logits gets a zero tangent of their full size on top. A chunked loss holds one chunk at a time.
+logits where the caller still holds them. A chunked loss holds one chunk at a time, and stays eager in a compiled step,
+whose own logits family is in compiled_loss.py.
 """
 
 from __future__ import annotations
@@ -21,13 +20,10 @@ if TYPE_CHECKING:
     from fwplan.spec import TrainSpec
 
 _EAGER = "traced: log_softmax saves its output; its backward holds that, the incoming and the outgoing gradient"
-_COMPILED = "read from inductor's graph; slope of the gollem 124M rows, torch 2.5.1: 4.0 bytes a logit"
 _CHUNKED = "fwplan/model/loss.py, traced"
 _FORWARD, _BACKWARD, _HEAD = Phase.LOSS_FORWARD, Phase.LOSS_BACKWARD, Phase.HEAD_BACKWARD
 _LOSS = _FORWARD | _BACKWARD
 _UP_TO_HEAD = _LOSS | _HEAD
-_BACKWARD_TO_HEAD = _BACKWARD | _HEAD
-_HEAD_TO_END = _HEAD | Phase.END_OF_BACKWARD
 _CHUNK = _FORWARD | Phase.LOSS_WEIGHT_GRADIENT
 _CHUNK_ON = _CHUNK | _BACKWARD
 
@@ -35,7 +31,7 @@ _CHUNK_ON = _CHUNK | _BACKWARD
 def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield the lines of the loss that the spec asks for, and the head's input."""
     if s.chunked:
-        yield from _chunked(s)
+        yield from chunked_lines(s)
         return
     yield Line(
         "head input", s.a * s.N * s.C, (s.B, s.T, s.C), s.a_dtype, _UP_TO_HEAD, "saved", "a*N*C",
@@ -48,10 +44,9 @@ def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
         )  # fmt: skip
         yield Line(
             "gradient: head, half precision", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
-            _HEAD_TO_END if s.compiled else _HEAD, "transient", "a*V*C",
-            "traced; compiled: the 24 GB gollem rows at micro-batch 1 and 2",
+            _HEAD, "transient", "a*V*C", "traced",
         )  # fmt: skip
-    yield from _compiled(s, train) if s.compiled else _eager(s)
+    yield from _eager(s)
     if train.keeps_logits:
         yield _logits(s, "logits held by the caller", s.a, EVERY_PHASE, "persistent", "a*N*V")
 
@@ -80,24 +75,8 @@ def _eager(s: Sizes) -> Iterator[Line]:
         yield _logits(s, "gradient: logits, at the head", s.a, _HEAD, formula="a*N*V")
 
 
-def _compiled(s: Sizes, train: TrainSpec) -> Iterator[Line]:
-    if not train.keeps_logits:
-        yield _logits(s, "logits", s.a, _LOSS, "saved", "a*N*V", _COMPILED)
-    if s.cuda or train.returns_logits:
-        yield _logits(s, "gradient: logits", s.a, _BACKWARD_TO_HEAD, formula="a*N*V", source=_COMPILED)
-    if train.returns_logits:
-        yield _logits(
-            s, "zero tangent: returned logits", s.a, _BACKWARD, formula="a*N*V",
-            source="AOTAutograd materialises a tangent for every output that requires grad",
-        )  # fmt: skip
-    if s.V % 8 and s.autocast and s.cuda:
-        yield Line(
-            "gradient: head, padded", s.a * s.V * s.C, (s.V, s.C), s.a_dtype, _BACKWARD, "transient", "a*V*C",
-            "inductor pads matmuls whose sides 8 does not divide; fitted to the gollem rows (V = 50257)", "prior",
-        )  # fmt: skip
-
-
-def _chunked(s: Sizes) -> Iterator[Line]:
+def chunked_lines(s: Sizes) -> Iterator[Line]:
+    """Yield the lines of a chunked loss: one chunk, and the gradients that wait for backward."""
     chunk = (s.n, s.V)
     softmax, outer = Phase.LOSS_FORWARD, Phase.LOSS_WEIGHT_GRADIENT
     yield Line("hidden states", s.r * s.N * s.C, (s.N, s.C), s.r_dtype, _CHUNK, "transient", "r*N*C", _CHUNKED)

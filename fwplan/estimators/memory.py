@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from fwplan.estimators import overhead
 from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
 from fwplan.estimators.attention import attention_lines
+from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
@@ -88,14 +89,8 @@ def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, materiali
 def memory_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
     """Yield every line of the spec's kind of run in these sizes, those of zero bytes too."""
     yield from persistent_lines(s, spec.train)
-    yield from gradient_lines(s)
-    yield from weight_copy_lines(s)
-    yield from saved_lines(s)
-    yield from attention_lines(s)
-    yield from loss_lines(s, spec.train)
-    yield from block_backward_lines(s)
+    yield from compiled_lines(s, spec) if s.compiled else _eager_lines(s, spec)
     yield from step_lines(s, spec.train)
-    yield from evaluation_lines(s)
     if s.cuda:
         yield Line(
             "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
@@ -103,11 +98,20 @@ def memory_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
         )  # fmt: skip
 
 
+def _eager_lines(s: Sizes, spec: RunSpec) -> Iterator[Line]:
+    yield from gradient_lines(s)
+    yield from weight_copy_lines(s)
+    yield from saved_lines(s)
+    yield from attention_lines(s)
+    yield from loss_lines(s, spec.train)
+    yield from block_backward_lines(s)
+    yield from evaluation_lines(s)
+
+
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    plain = train.attention == "flash" and spec.model.dropout == 0 and train.parallel == "none"
-    return plain and not train.compile
+    return train.parallel == "none" and train.optimizer != "adamw_8bit" and not train.compile
 
 
 def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
@@ -119,7 +123,7 @@ def _interval(spec: RunSpec, s: Sizes, allocated: int) -> tuple[int, int]:
     error = overhead.EAGER_ERROR if is_traced(spec) else 0.0
     if spec.train.compile:
         error = overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
-        if not (s.chunked or spec.train.returns_logits):
+        if s.cuda and not (s.chunked or spec.train.returns_logits):
             low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
     elif not is_traced(spec):
         error = overhead.UNPROVEN_ERROR

@@ -22,7 +22,12 @@ _TIED_SUM = (
     "traced: the sum is made in place only where the head's gradient came through autocast's cast; the gollem row "
     "'tiny256tok-float32_fused_adamw' shows it on a GPU"
 )
+_SGD = "one momentum buffer of the weight's shape and dtype; none where momentum is 0"
+_8BIT = "bitsandbytes AdamW8bit: two bytes an element and fp32 scales for blocks of 256; fp32 below 4,096 elements"
 _STEP = "torch.optim.AdamW, traced: sqrt and quotient per tensor (for_loop), for all at once (foreach), none (fused)"
+_DECAYED = (
+    "torch.optim.SGD, traced: gradient plus decay, per matrix (for_loop), for all at once (foreach), none (fused)"
+)
 _SUM = Phase.TIED_GRADIENT_SUM
 _END = Phase.END_OF_BACKWARD | _SUM
 _END_TO_STEP = _END | Phase.OPTIMIZER_STEP
@@ -33,13 +38,8 @@ _HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.TOP_ATTENTION_BACKWARD | _BOTTOM_ON
 
 def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
-    shards = train.world_size if train.parallel == "zero1" else 1
     yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
-    moments = "2*p*P" if shards == 1 else "2*p*P / world"
-    yield Line(
-        "AdamW moments", 2 * s.p * s.P // shards, None, s.p_dtype, EVERY_PHASE, "persistent", moments, _ADAMW,
-        "exact" if shards == 1 else "prior",
-    )  # fmt: skip
+    yield _state_line(s, train)
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
     if train.parallel == "ddp":
         yield Line(
@@ -48,36 +48,58 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
         )  # fmt: skip
 
 
+def _state_line(s: Sizes, train: TrainSpec) -> Line:
+    """Return what the optimizer remembers from step to step."""
+    shards = train.world_size if train.parallel == "zero1" else 1
+    name, size, dtype, formula, source = "AdamW moments", 2 * s.p * s.P, s.p_dtype, "2*p*P", _ADAMW
+    if train.optimizer == "sgd":
+        name, size, formula, source = "SGD momentum", s.p * s.P if train.momentum else 0, "p*P", _SGD
+    elif train.optimizer == "adamw_8bit":
+        name, size, dtype = "AdamW moments, 8 bits", _quantised_state(s), "uint8"
+        formula, source = "2*P + P/32, small ones 8*P", _8BIT
+    return Line(
+        name, size // shards, None, dtype, EVERY_PHASE, "persistent", formula + (" / world" if shards > 1 else ""),
+        source, "exact" if shards == 1 else "prior",
+    )  # fmt: skip
+
+
+def _quantised_state(s: Sizes) -> int:
+    """Return bytes of both moments of every weight in 8 bits, tensor by tensor, and of the two code tables."""
+    C, biased = s.C, s.W > 12 * s.C * s.C + 2 * s.C
+    block = [(1, 3 * C * C), (1, C * C), (2, 4 * C * C), (2, C), *([(4, C), (1, 3 * C), (1, 4 * C)] if biased else [])]
+    tensors = [(1 if s.tied else 2, s.V * C), (1, s.positions), (2 if biased else 1, C)]
+    tensors += [(count * s.L, numel) for count, numel in block]
+    return 2048 + sum(count * _quantised(numel) for count, numel in tensors)
+
+
+def _quantised(numel: int) -> int:
+    large = numel >= 4096
+    return large * (2 * numel + 8 * -(-numel // 256)) + (1 - large) * 8 * numel
+
+
 def gradient_lines(s: Sizes) -> Iterator[Line]:
     """Yield the gradients of the weights as backward produces them, top block first."""
     if s.accumulates:
         yield Line("gradients", s.p * s.P, None, s.p_dtype, STEP_PHASES, "persistent", "p*P", _AUTOGRAD)
-    if s.compiled or not s.accumulates:
+    else:
         yield from _fresh_gradients(s)
     yield from _vocabulary_gradients(s)
 
 
 def _fresh_gradients(s: Sizes) -> Iterator[Line]:
-    """Yield the gradients that this micro-step makes and that outlive their own block's backward.
-
-    Eager with accumulation adds each into .grad and frees it at once; a compiled backward returns all of them at its
-    end, so there they stand beside what has accumulated.
-    """
-    late, upper = (_END, _BOTTOM_ON) if s.accumulates else (_END_TO_STEP, _BOTTOM_TO_STEP)
-    name = "fresh gradients" if s.accumulates else "gradients"
+    """Yield the gradients that outlive their own block's backward; accumulating frees each at once."""
     yield Line(
-        f"{name}: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, upper, "saved", "p*W*(L-1)",
+        "gradients: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, _BOTTOM_TO_STEP, "saved", "p*W*(L-1)",
         _AUTOGRAD,
     )  # fmt: skip
     yield Line(
-        f"{name}: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, late, "saved",
+        "gradients: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, _END_TO_STEP, "saved",
         "p*(W + T*C)", _AUTOGRAD,
     )  # fmt: skip
-    if not s.accumulates:
-        yield Line(
-            "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
-            "p*V*C", _AUTOGRAD,
-        )  # fmt: skip
+    yield Line(
+        "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
+        "p*V*C", _AUTOGRAD,
+    )  # fmt: skip
 
 
 def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:
@@ -100,7 +122,9 @@ def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:
 
 def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what the optimizer step itself allocates."""
-    if train.optimizer_impl == "foreach":
+    if train.optimizer == "sgd":
+        yield from _decayed_lines(s, train)
+    elif train.optimizer_impl == "foreach":
         yield Line(
             "AdamW foreach denominators", s.p * s.P, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", "p*P", _STEP
         )
@@ -109,6 +133,20 @@ def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
             "AdamW denominators", s.p * _for_loop_elements(s), None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
             "p * (previous + 2 * current weight)", _STEP,
         )  # fmt: skip
+
+
+def _decayed_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    """Yield the gradients that SGD has added the weight decay to; biases and norms do not decay."""
+    if not train.weight_decay or train.optimizer_impl == "fused":
+        return
+    largest_matrix = largest(s.V * s.C, 4 * s.C * s.C, s.positions)
+    matrices = s.P - s.L * (s.W - 12 * s.C * s.C)
+    elements, formula = (
+        (matrices, "p*P") if train.optimizer_impl == "foreach" else (largest_matrix, "p * largest weight")
+    )
+    yield Line(
+        "decayed gradients", s.p * elements, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", formula, _DECAYED
+    )
 
 
 def _for_loop_elements(s: Sizes) -> int:

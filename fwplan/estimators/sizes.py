@@ -56,9 +56,11 @@ class Sizes:
     chunked: bool
     compiled: bool
     cuda: bool
+    flash: bool  # FlashAttention, which has scratch of its own in backward; fp32 takes the efficient kernel
     scores: bool  # attention materialises them
     dropout: bool
     recomputes_top: bool
+    above: int  # blocks above the highest recomputed one
     evaluated: int  # tokens of an evaluation's micro-batch where that is larger than N, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
 
@@ -109,9 +111,11 @@ def sizes(spec: RunSpec) -> Sizes:
         chunked=train.loss == "chunked",
         compiled=train.compile,
         cuda=spec.device is None or spec.device.type == "cuda",
+        flash=train.attention == "flash" and a == 2,
         scores=spec.materialises_scores,
         dropout=model.dropout > 0,
         recomputes_top=bool(every) and (L - 1) % every == 0,
+        above=(L - 1) % every if every else 0,
         evaluated=_evaluated_tokens(spec),
         sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,
     )

@@ -123,6 +123,8 @@ def _recipes() -> _Groups:
     yield "foreach", _specs(eager | {"optimizer_impl": "foreach"}, {"B": 1}, {"B": 8}, {"B": 1} | _ACCUMULATING)
     yield "for_loop", _specs(eager | {"optimizer_impl": "for_loop"}, {"B": 1})
     yield "foreach, compiled", _specs(compiled | {"optimizer_impl": "foreach"}, {"B": 1})
+    yield "SGD", _specs(eager | {"optimizer": "sgd", "B": 1}, {"optimizer_impl": "foreach"})
+    yield "8-bit AdamW", _specs(eager | {"optimizer": "adamw_8bit"}, {"B": 1})
     yield "no clipping", _specs(eager | {"grad_clip": 0.0}, {"B": 1}, {"B": 1, "optimizer_impl": "foreach"})
     yield "evaluation", _specs(eager | {"B": 4}, {"eval_micro_batch_size": 32},
                                {"eval_micro_batch_size": 64} | _CHUNKED)  # fmt: skip

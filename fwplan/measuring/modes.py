@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from fwplan.spec import RunSpec
 
 
+_NAMES = {"adamw": "AdamW", "adamw_8bit": "8-bit AdamW", "sgd": "SGD"}
+
+
 def modes(spec: RunSpec) -> list[str]:
     """Return the modes that a spec is in; one spec is in several, so a table of them counts it several times."""
     train = spec.train
@@ -31,7 +34,8 @@ def _deviations(spec: RunSpec) -> Iterator[str]:
         "untied embeddings": not model.tied_embeddings,
         "unaligned vocabulary": model.vocab_size % 8 != 0,  # tensor cores take rows of 16 bytes
         "dropout": model.dropout > 0,
-        f"{train.optimizer_impl} AdamW": train.optimizer_impl != "fused",
+        f"{train.optimizer_impl} {_NAMES[train.optimizer]}": (train.optimizer_impl, train.optimizer)
+        != ("fused", "adamw"),
         "accumulating": train.grad_accum_steps > 1,
         "no clipping": train.grad_clip == 0,
         "larger evaluation": (train.eval_micro_batch_size or 0) > train.micro_batch_size,

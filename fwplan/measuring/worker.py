@@ -14,6 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from fwplan.allocator.environment import environment
 from fwplan.errors import FwplanError
 from fwplan.measuring.result import Machine, Report
 
@@ -105,7 +106,8 @@ def measure(spec: RunSpec, limit: float) -> tuple[Report | None, Ended]:
     Its compiler's cache is its own and new: what a first step needs would otherwise depend on what ran before it.
     """
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as cache:
-        ended = run_module(MEASURE_ONE, [], spec.model_dump_json(), limit, TORCHINDUCTOR_CACHE_DIR=cache)
+        settings = environment(expandable_segments=spec.train.expandable_segments)
+        ended = run_module(MEASURE_ONE, [], spec.model_dump_json(), limit, TORCHINDUCTOR_CACHE_DIR=cache, **settings)
     if ended.code is None:
         return None, ended
     try:

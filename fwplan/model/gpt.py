@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from fwplan.spec import ModelSpec, RunSpec
 
 
+# "flash" leaves the choice to torch, which takes its fused kernel; the other two are forced.
+_FORCED_BACKEND = {"efficient": SDPBackend.EFFICIENT_ATTENTION, "math": SDPBackend.MATH}
+
+
 class Attention(nn.Module):
     """Causal multi-head self-attention: (B, T, C) -> (B, T, C)."""
 
@@ -29,8 +33,9 @@ class Attention(nn.Module):
         model = spec.model
         self.n_head = model.n_head
         self.dropout = model.dropout
-        self.by_formula = spec.materialises_scores
-        self.forces_efficient = spec.train.attention == "efficient"  # "flash" leaves the choice to torch
+        # torch.compile decomposes the library's attention itself: only an eager step is written out here
+        self.by_formula = spec.materialises_scores and not spec.train.compile
+        self.backend = _FORCED_BACKEND.get(spec.train.attention)
         self.c_attn = nn.Linear(model.n_embd, 3 * model.n_embd, bias=model.bias)
         self.c_proj = nn.Linear(model.n_embd, model.n_embd, bias=model.bias)
         self.drop = nn.Dropout(model.dropout)
@@ -43,7 +48,7 @@ class Attention(nn.Module):
         if self.by_formula:
             y = _attention_by_formula(q, k, v, dropout)
         else:
-            with sdpa_kernel(SDPBackend.EFFICIENT_ATTENTION) if self.forces_efficient else contextlib.nullcontext():
+            with contextlib.nullcontext() if self.backend is None else sdpa_kernel(self.backend):
                 y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True)
         y = y.transpose(1, 2).reshape(B, T, C)
         out: Tensor = self.drop(self.c_proj(y))

@@ -41,6 +41,7 @@ class _ChunkedCrossEntropy(torch.autograd.Function):
             del logits
             losses -= log_probs.gather(1, answer).sum()
             if grad_x is None or grad_w is None:
+                del log_probs  # before the next chunk's are made
                 continue
             grad = log_probs.exp_()
             grad.scatter_add_(1, answer, torch.full_like(answer, -1, dtype=grad.dtype))
@@ -75,6 +76,8 @@ def chunked_loss(x: Tensor, weight: Tensor, targets: Tensor, chunk_tokens: int, 
     x (N, C) and weight (V, C) float; targets (N,) int64. At most chunk_tokens rows of logits exist at a time; from
     forward to backward live the gradients of x (N, C, in dtype) and of weight (V, C, fp32).
     """
+    if not torch.is_grad_enabled():  # a Function is told to make gradients of a weight under no_grad too
+        x, weight = x.detach(), weight.detach()
     loss: Tensor = _ChunkedCrossEntropy.apply(  # type: ignore[no-untyped-call]
         x, weight, targets, chunk_tokens, dtype
     )

@@ -12,6 +12,7 @@ from fwplan.render.figures import counted, gib_range, plain
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text
 from fwplan.render.terminal import WIDTH, note_lines
+from fwplan.render.trace import trace_lines
 from fwplan.units import GIB, duration_range, flops, gib, si
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
     yield ""
     yield from memory_lines(estimate)
     yield ""
+    if explanation.traced is not None:
+        yield from trace_lines(explanation.traced)
+        yield ""
     yield from _bill_lines(estimate, pretrained=loaded.pretrained)
     if explanation.fixes:
         yield ""
@@ -67,7 +71,7 @@ def _fitting_text(sizes: Sequence[int]) -> str:
 def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     assert estimate.use is not None  # noqa: S101  # a verdict on fit has a use behind it
     label = escape(estimate.target.label) if estimate.target else ""
-    used, available = estimate.use.device_used, estimate.available_bytes or 0
+    used, available = estimate.use.needed, estimate.available_bytes or 0
     need = f"needs {gib_range(used)} GiB, {available / GIB:.2f} GiB available"
     if estimate.verdict == "fits":
         yield f"[bold green]fits[/] on {label}: {need}"
@@ -121,7 +125,7 @@ def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
 
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
-    yield f"[bold]What would change it[/]{'device used, GiB':>45}  same maths?"
+    yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
         yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
     for fix in explanation.fixes:
@@ -150,7 +154,7 @@ def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[st
 
 
 def _fix_line(mark: str, fix: Fix) -> str:
-    size, same = gib_range(fix.estimate.use.device_used) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
+    size, same = gib_range(fix.estimate.use.needed) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
     return f"  {mark} {escape(fix.change):44} {size:>13}   {same}"
 
 

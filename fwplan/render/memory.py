@@ -40,8 +40,11 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
     rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
     if use.reserved:
         rows.append(("reserved", gib_range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
-    what = "with the CUDA context" if use.reserved else "resident, with Python and torch"
-    rows.append(("device used", gib_range(use.device_used), f"GiB, {what}", _learned(estimate)))
+        rows.append(("needed", gib_range(use.needed), "GiB, with the CUDA context", _learned(estimate)))
+    else:
+        rows.append(
+            ("device used", gib_range(use.device_used), "GiB, resident, with Python and torch", _learned(estimate))
+        )
     for name, size, meaning, status in rows:
         yield f"  {name:30} {size:>10}  {meaning} [dim]{status}[/]"
     if estimate.available_bytes is not None and estimate.target:

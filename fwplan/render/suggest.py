@@ -31,7 +31,7 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     yield f"{goal}, {bound}, on {escape(request.target.label)}, context {request.context_length}"
     yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes[/]"
     yield ""
-    yield "[bold]   params L/H/width    batch  loss  ckpt  GiB used tokens      nats time[/]"
+    yield "[bold]   params L/H/width    batch  loss  ckpt needs GiB tokens      nats time[/]"
     for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
     yield ""
@@ -47,7 +47,7 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
 def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
     model, train, estimate = candidate.spec.model, candidate.spec.train, candidate.estimate
     time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
-    used = gib_range(estimate.use.device_used) if estimate.use else ""
+    used = gib_range(estimate.use.needed) if estimate.use else ""
     shape, batch = (
         f"{model.n_layer}/{model.n_head}/{model.n_embd}",
         f"{train.micro_batch_size}x{train.grad_accum_steps}",

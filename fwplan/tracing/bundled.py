@@ -5,9 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
+from torch import Tensor
 
+from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import CUDA_WORKSPACES
 from fwplan.model.gpt import GPT
+from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
 from fwplan.train.optim import build_optimizer
@@ -17,8 +20,6 @@ from fwplan.train.step import Trainer, train_step
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from torch import Tensor
-
     from fwplan.spec import RunSpec
     from fwplan.tracing.result import Trace
 
@@ -27,7 +28,7 @@ _MOST_MICRO_STEPS = 2  # the third and later ones of a step repeat the second
 
 
 def trace_spec(spec: RunSpec) -> Trace:
-    """Return the trace of one eager step of the spec's model, and before it of an evaluation.
+    """Return the trace of one eager step of the spec's model, after two steps and evaluations.
 
     A spec without a device is traced for CUDA. torch.compile is not traced: its kernels are not torch's ops.
 
@@ -35,6 +36,12 @@ def trace_spec(spec: RunSpec) -> Trace:
         FwplanError: the step cannot be traced.
     """
     train = spec.train
+    if train.optimizer == "adamw_8bit":
+        raise FwplanError(
+            "bitsandbytes' kernels cannot be traced: they are not torch's ops",
+            where="train.optimizer",
+            hint='trace it with optimizer "adamw"; the closed form knows the difference',
+        )
     device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
     with torch.device("meta"):
         model = GPT(spec).to(dtype=weight_dtype(train.dtype))
@@ -43,8 +50,14 @@ def trace_spec(spec: RunSpec) -> Trace:
     def trainer(model: Any, optimizer: Any) -> Trainer:
         return Trainer(spec=spec, device=CPU, model=model, optimizer=optimizer, scaler=scaler)
 
+    held: list[Tensor] = []
+
     def step(model: Any, optimizer: Any) -> None:
-        train_step(trainer(model, optimizer), _batches(spec, train.micro_batch_size))
+        batches = _batches(spec, train.micro_batch_size)
+        if train.returns_logits:
+            nanogpt_step(trainer(model, optimizer), batches, held)
+        else:
+            train_step(trainer(model, optimizer), batches)
 
     def evaluation(model: Any) -> None:
         size = train.eval_micro_batch_size or train.micro_batch_size
@@ -55,7 +68,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         step,
         build_optimizer(model, train),
         device=device,
-        before=evaluation,
+        between=evaluation,
         workspace_bytes=int(CUDA_WORKSPACES.point) if device == "cuda" else 0,
         notes=tuple(_notes(spec)),
     )

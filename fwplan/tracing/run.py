@@ -33,7 +33,7 @@ def trace_module(
     optimizer: Optimizer | None = None,
     *,
     device: Literal["cuda", "cpu"] = "cuda",
-    before: Callable[[Any], object] | None = None,
+    between: Callable[[Any], object] | None = None,
     workspace_bytes: int = 0,
     notes: Sequence[str] = (),
 ) -> Trace:
@@ -45,7 +45,7 @@ def trace_module(
             tensors are fake, so control flow cannot depend on their values; `.item()` is 1.0.
         optimizer: of the model's parameters, such as torch.optim.AdamW(model.parameters()).
         device: "cuda": the kernels and the rounding of a GPU; "cpu": this processor's.
-        before: called once with the model before the first step, such as an evaluation.
+        between: called with the model before the first step and before the second, such as an evaluation.
         workspace_bytes: memory that stands from the beginning and is no tensor's.
         notes: go into the trace.
 
@@ -58,9 +58,9 @@ def trace_module(
         ledger.borrow(_WORKSPACES, "", workspace_bytes)
         fake_model, fake_optimizer = faked(model, optimizer, modules)
         with modules.follow(fake_model, fake_optimizer):
-            if before is not None:
-                before(fake_model)
-            for _ in range(STEPS):
+            for number in range(STEPS):
+                if between is not None and number < STEPS - 1:
+                    between(fake_model)
                 start = len(ledger.events)
                 step(fake_model, fake_optimizer)
             end = len(ledger.events)

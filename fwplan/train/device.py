@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.train.optim import build_optimizer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,9 +109,8 @@ def _check_attention(train: TrainSpec, device: torch.device) -> None:
 
 
 def _check_optimizer(train: TrainSpec, device: torch.device) -> None:
-    probe = torch.zeros(1, device=device, requires_grad=True)
     try:
-        torch.optim.AdamW([probe], fused=train.optimizer_impl == "fused", foreach=train.optimizer_impl == "foreach")
+        build_optimizer(torch.nn.Linear(1, 1, device=device), train)
     except RuntimeError as error:
         raise FwplanError(
             f"optimizer_impl {train.optimizer_impl!r} is not available on {device.type}: {error}",

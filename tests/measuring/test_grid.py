@@ -13,6 +13,7 @@ H200 = named_gpu("H200")
 ASKED = {  # every mode that the closed form distinguishes
     "eager", "compiled", "float32", "bfloat16", "float16", "pure_bfloat16", "flash attention", "efficient attention",
     "math attention", "full loss", "chunked loss", "checkpointed", "bias", "untied embeddings", "unaligned vocabulary",
+    "foreach SGD", "fused 8-bit AdamW",
     "dropout", "foreach AdamW", "for_loop AdamW", "accumulating", "no clipping", "larger evaluation",
 }  # fmt: skip
 

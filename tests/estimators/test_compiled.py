@@ -1,0 +1,91 @@
+"""The closed form of compiled steps: against the graphs that AOTAutograd partitions, and against real CPU steps."""
+
+import importlib
+from functools import cache
+
+import pytest
+import torch
+from test_memory import _measured
+
+from fwplan.errors import FwplanError
+from fwplan.estimators.compiled import compiled_lines
+from fwplan.estimators.memory import estimate_memory
+from fwplan.estimators.phases import Phase
+from fwplan.estimators.sizes import sizes
+from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
+from fwplan.train.device import check_supported
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def compiled_graph(monkeypatch):
+    monkeypatch.syspath_prepend("benchmarks")
+    module = importlib.import_module("compiled_graph")
+    monkeypatch.setattr(module, "forward_graph", _captured(module.forward_graph))
+    return module
+
+
+@cache
+def _captured(capture):
+    return cache(capture)  # a graph is the same for every test that asks for it
+
+
+@pytest.mark.parametrize("mode", ["bfloat16, flash on CUDA", "checkpointed"])
+def test_the_graph_saves_what_the_closed_form_says(compiled_graph, mode):
+    row = compiled_graph.compare(mode)
+    assert not row["disagree"]
+    assert row["error_at_another_shape"] == pytest.approx(0, abs=0.001)
+    assert row["graph"]["N*C*L"] == (36 if mode.startswith("bfloat16") else 4)
+    assert row["graph"]["N*V"] == 2
+
+
+def test_a_graph_that_disagrees_is_seen(compiled_graph, monkeypatch):
+    def without_logits(s, spec):
+        return (line for line in compiled_lines(s, spec) if line.name != "logits")
+
+    monkeypatch.setattr(compiled_graph, "compiled_lines", without_logits)
+    row = compiled_graph.compare("checkpointed")
+    assert row["disagree"] == ["N*V", "total"]
+
+
+# Wide against their tokens: oneDNN's scratch for half-precision matmuls, which nobody counts, is small beside the rest.
+REAL = {
+    "bfloat16, few tokens": ({"n_layer": 1, "vocab_size": 4096}, {"dtype": "bfloat16", "sequence_length": 16}),
+    "float32, logits dominate": ({"n_layer": 1, "vocab_size": 4096}, {"dtype": "float32"}),
+    "float32, checkpointed": ({"n_layer": 2, "vocab_size": 96}, {"dtype": "float32", "checkpointing": "block"}),
+    "bfloat16, accumulating, untied, bias": (
+        {"n_layer": 1, "vocab_size": 2000, "tied_embeddings": False, "bias": True},
+        {"dtype": "bfloat16", "grad_accum_steps": 2, "sequence_length": 16},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_real_compiled_cpu_step_takes_what_is_predicted(name):
+    model, train = REAL[name]
+    spec = RunSpec(
+        model=ModelSpec(n_head=2, n_embd=128, context_length=128, **model),
+        train=TrainSpec(**({"micro_batch_size": 4, "compile": True} | train)),
+        device=DeviceSpec(type="cpu"),
+    )
+    try:
+        check_supported(spec, CPU)
+    except FwplanError as error:
+        pytest.skip(str(error))
+    predicted, measured = estimate_memory(spec), _measured(spec)
+    torch.compiler.reset()
+    assert predicted.allocated_bytes == pytest.approx(measured, rel=0.06)
+
+
+def test_the_tied_fp32_head_gradient_waits_for_the_end_on_cpu():
+    def lines(device):
+        spec = RunSpec(
+            model=ModelSpec(n_layer=2, n_head=2, n_embd=64, vocab_size=1024),
+            train=TrainSpec(micro_batch_size=1, dtype="float32"),
+            device=DeviceSpec(type=device),
+        )
+        return {line.name: line.phases for line in compiled_lines(sizes(spec), spec)}
+
+    assert Phase.END_OF_BACKWARD in lines("cpu")["logits"]
+    assert Phase.END_OF_BACKWARD not in lines("cuda")["logits"]
