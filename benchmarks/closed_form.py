@@ -41,7 +41,10 @@ COUNT, QUICK = 600, 40
 SHOWN = 0.005  # a spec further off than this is listed
 WORST, MEDIAN = 0.01, 0.001  # the targets
 COLUMNS = ("what", "spec", "predicted_bytes", "traced_bytes", "error", "phase", "op")
-_OPTIMIZER_STATE = "AdamW moments"  # the traced evaluation comes before the first step, so they are not there
+_OPTIMIZER_STATE = {
+    "AdamW moments",
+    "SGD momentum",
+}  # the traced evaluation comes before the first step, so they are not there
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def _row(spec: RunSpec, what: str, predicted: int, phase: Phase, trace: fwplan.T
 
 
 def _evaluation_bytes(memory: Memory) -> int:
-    alive = [line for line in memory.lines if line.phases & Phase.EVALUATION and line.name != _OPTIMIZER_STATE]
+    alive = [line for line in memory.lines if line.phases & Phase.EVALUATION and line.name not in _OPTIMIZER_STATE]
     return sum(line.bytes for line in alive)
 
 

@@ -128,7 +128,12 @@ AXES: dict[str, tuple[dict[str, object], ...]] = {
     "bias": ({"bias": True},),
     "tying": ({"tied_embeddings": False},),
     "dropout": ({"dropout": 0.1},),
-    "optimizer": ({"optimizer_impl": "foreach"}, {"optimizer_impl": "for_loop"}),
+    "optimizer": (
+        {"optimizer_impl": "foreach"},
+        {"optimizer_impl": "for_loop"},
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "optimizer_impl": "foreach"},
+    ),
     "accumulation": ({"grad_accum_steps": 2}, {"grad_accum_steps": 5}),
     "clipping": ({"grad_clip": 0.0},),
     "evaluation": ({"eval_times": 2}, {"eval_times": 4}),

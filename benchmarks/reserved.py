@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from drawn import SEED, one_line, realistic_specs
 from report import table, write_result
-from traced import trace_run
 
+import fwplan
 from fwplan.allocator.replay import replay, smallest_capacity
 from fwplan.allocator.settings import Settings
 from fwplan.estimators.memory import estimate_memory
@@ -60,7 +60,7 @@ class Row:
 
 def measure(spec: RunSpec) -> Row:
     """Trace the spec and replay it four times over."""
-    events = trace_run(spec).events
+    events = fwplan.trace(spec).events
     free, expandable = replay(events, settings=DEFAULT), replay(events, settings=EXPANDABLE)
     return Row(
         spec,

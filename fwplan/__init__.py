@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from fwplan.plan import Plan
     from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
     from fwplan.tracing.api import trace
+    from fwplan.tracing.result import Trace
 
 __version__ = "0.1.0"
 
@@ -25,6 +26,7 @@ _HOMES = {
     "ModelSpec": "spec",
     "Plan": "plan",
     "RunSpec": "spec",
+    "Trace": "tracing.result",
     "TrainSpec": "spec",
     "estimate": "estimation",
     "explain": "commands",
@@ -44,6 +46,7 @@ __all__ = [
     "ModelSpec",
     "Plan",
     "RunSpec",
+    "Trace",
     "TrainSpec",
     "estimate",
     "explain",

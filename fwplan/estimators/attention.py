@@ -81,17 +81,20 @@ def _backward_lines(s: Sizes) -> Iterator[Line]:
     """Yield what is alive while softmax's backward runs, in the top and in the bottom block.
 
     The block's MLP is done by then. The blocks below are whole; of this one are left its input, the LayerNorm's output,
-    q, k, v and their weight, of the scores softmax's output and the mask, and gradients: of the residual stream, of v,
-    and of the scores before and after softmax's backward.
+    q, k and their weight, of the scores softmax's output and the mask, and gradients: of the residual stream, of v, of
+    the block's other weights, and of the scores before and after softmax's backward.
     """
     both, linear = _TOP | _BOTTOM, s.a if s.autocast else 0
     held = scores(s) * (3 * softmax_width(s) + mask_width(s)) + s.T * s.T
     yield Line(
         "scores in backward", held, (s.B, s.H, s.T, s.T), None, both, "transient", "(3*w + m)*B*H*T*T + T*T", _TRACED
     )
+    tensors = 6 if s.dropout and not s.autocast else 4  # widest before v and the output's gradient go, or after
+    gradients = 0 if s.accumulates else 9 * s.p * s.C * s.C
     yield Line(
-        "attention: input, q, k, v, gradients", (2 * s.r + (6 if s.dropout and not s.autocast else 5) * s.a) * s.N * s.C
-        + 3 * linear * s.C * s.C, None, None, both, "saved", "(2*r + 5*a)*N*C + 3*a*C*C", _TRACED,
+        "attention: input, q, k, gradients",
+        (2 * s.r + tensors * s.a) * s.N * s.C + 3 * linear * s.C * s.C + gradients, None, None, both, "saved",
+        "(2*r + 4*a)*N*C + 3*a*C*C + 9*p*C*C", _TRACED,
     )  # fmt: skip
     top = 1 if s.recomputes_top else 0
     below = (s.K - 1 + top) * (block_bytes(s) + kept_bytes(s) + linear * s.linear) + (s.R - top) * s.r * s.N * s.C
