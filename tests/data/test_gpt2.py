@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import socket
+from importlib import resources
+
+import numpy as np
+import pytest
+import tiktoken
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from fwplan.data import gpt2
+from fwplan.data.gpt2 import END_OF_TEXT, VOCAB, encode, gpt2_encoding
+from fwplan.errors import FwplanError
+
+# GPT-2's own pattern, before tiktoken made it possessive.
+ORIGINAL = r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
+SPACES = st.text(" \n\t\u2003\u3000\x85\x1c", min_size=1, max_size=12)
+
+
+def test_the_ranks_are_the_official_table():
+    ranks = gpt2._ranks(gpt2._read_merges())
+    lines = (base64.b64encode(token) + b" " + str(rank).encode() + b"\n" for token, rank in ranks.items())
+    assert hashlib.sha256(b"".join(lines)).hexdigest() == gpt2.RANKS_SHA256
+
+
+def test_known_tokens_and_sizes():
+    assert encode("hello world").tolist() == [31373, 995]
+    assert gpt2_encoding().n_vocab == VOCAB == 50_257
+    assert gpt2_encoding().eot_token == END_OF_TEXT == 50_256
+
+
+def test_never_touches_the_network(monkeypatch):
+    def refuse(*_args, **_kwargs):
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket, "socket", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    assert gpt2_encoding.__wrapped__().n_vocab == VOCAB
+
+
+def test_a_literal_end_of_text_is_plain_text():
+    tokens = encode("before<|endoftext|>after")
+    assert END_OF_TEXT not in tokens
+    assert gpt2_encoding().decode(tokens.tolist()) == "before<|endoftext|>after"
+
+
+@given(st.text())
+def test_tokens_equal_encode_ordinary_and_decode_to_the_text(text):
+    tokens = encode(text)
+    assert tokens.dtype == np.uint32
+    assert tokens.tolist() == gpt2_encoding().encode_ordinary(text)
+    assert gpt2_encoding().decode(tokens.tolist()) == text
+
+
+@given(st.text())
+def test_the_pattern_equals_gpt2s_original(text):
+    original = tiktoken.Encoding(
+        "original",
+        pat_str=ORIGINAL,
+        mergeable_ranks=gpt2_encoding()._mergeable_ranks,
+        special_tokens={},
+    )
+    assert encode(text).tolist() == original.encode_ordinary(text)
+
+
+@example("\n\n\x1cb", 3)  # white space to Python, not to the pattern
+@given(st.lists(SPACES | st.text(max_size=8), max_size=8).map("".join), st.integers(1, 6))
+def test_cutting_long_whitespace_changes_no_token(text, longest):
+    parts = gpt2.cut_long_space(text, longest)
+    assert "".join(parts) == text
+    assert [token for part in parts for token in encode(part).tolist()] == encode(text).tolist()
+
+
+def test_whitespace_too_long_for_the_pattern_still_encodes():
+    text = "a" + " " * 1_500_000 + "b"
+    with pytest.raises(ValueError, match="regex"):
+        gpt2_encoding().encode_to_numpy(text, disallowed_special=())
+    tokens = encode(text).tolist()
+    assert gpt2_encoding().decode(tokens) == text
+    assert tokens[-1] == encode(" b")[0]
+
+
+@pytest.mark.parametrize("damage", [lambda z: z[:1000], lambda _: b"", lambda _: gzip.compress(b"#version: 0.2\n")])
+def test_a_damaged_vocabulary_is_one_clear_error(tmp_path, monkeypatch, damage):
+    asset = tmp_path / "assets" / "vocab.bpe.gz"
+    asset.parent.mkdir()
+    asset.write_bytes(damage((resources.files("fwplan.data") / "assets" / "vocab.bpe.gz").read_bytes()))
+    monkeypatch.setattr(gpt2.resources, "files", lambda _package: tmp_path)
+    with pytest.raises(FwplanError, match="missing or damaged"):
+        gpt2._read_merges()
+
+
+def test_the_notice_travels_with_the_vocabulary_and_the_archive_is_reproducible():
+    assets = resources.files("fwplan.data") / "assets"
+    assert "Copyright (c) 2019 OpenAI" in (assets / "NOTICE").read_text(encoding="utf-8")
+    assert gpt2.VOCAB_SHA256 in (assets / "NOTICE").read_text(encoding="utf-8")
+    assert (assets / "vocab.bpe.gz").read_bytes()[4:8] == bytes(4)  # gzip's time stamp
