@@ -129,9 +129,7 @@ class _Cursor:
     """One pass over a row group; the text column is streamed, page by page."""
 
     def __init__(self, group: RowGroup, columns: tuple[str, ...], batch_rows: int) -> None:
-        stat = group.path.stat()
-        file = _open_file(group.path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
-        self._batches = file.iter_batches(
+        self._batches = _opened(group.path).iter_batches(
             batch_size=batch_rows, row_groups=[group.index], columns=list(columns), use_threads=False
         )
         self.position = 0
@@ -171,7 +169,13 @@ def _cursor(window: Window, columns: tuple[str, ...]) -> _Cursor:
 def token_counts(source: Source) -> Any:
     """Return a file's token_count column as a pyarrow ChunkedArray: GPT-2 tokens per row, without end-of-text."""
     with _reading(source.path):
-        return pq.read_table(source.path, columns=[TOKEN_COUNT], partitioning=None).column(0)
+        return _opened(source.path).read(columns=[TOKEN_COUNT]).column(0)
+
+
+def _opened(path: Path) -> Any:
+    """Return the ParquetFile at a path as it is now."""
+    stat = path.stat()
+    return _open_file(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
 
 
 @lru_cache(maxsize=1)
