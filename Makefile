@@ -37,6 +37,8 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/accuracy.py
 	$(BIN)/python benchmarks/estimate_speed.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/data_speed.py
+	$(BIN)/python benchmarks/data_scale.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info

@@ -8,7 +8,6 @@ from math import sqrt
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from fwplan.data.encode import EncodeTask, encode_window
 from fwplan.data.formats import SPLITS
@@ -106,6 +105,8 @@ def declared_tokens(sources: list[Source]) -> tuple[int, int] | None:
     """
     if not all(source.has_token_count for source in sources):
         return None
+    import pyarrow.compute as pc  # noqa: PLC0415  # 0.08 s, which no worker process needs
+
     columns = [token_counts(source) for source in sources]
     tokens = sum(pc.sum(column, min_count=0).as_py() for column in columns)
     documents = sum(pc.sum(pc.greater(column, 0), min_count=0).as_py() for column in columns)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.data.gpt2 import ranks
+from fwplan.data.gpt2 import LONG_TEXT, cut_long_text, ranks
 from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer, tiktoken_file
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class _Gigatoken:
         self._build()
 
     def __call__(self, text: str) -> npt.NDArray[np.uint32]:
+        if len(text) > LONG_TEXT:
+            return np.concatenate([self._encode(part) for part in cut_long_text(text)])
+        return self._encode(text)
+
+    def _encode(self, text: str) -> npt.NDArray[np.uint32]:
         tokens: npt.NDArray[np.uint32] = self._encoder.encode(text)
         self._unchecked += len(text)
         if self._unchecked >= _CHECK_EVERY:

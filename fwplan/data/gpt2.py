@@ -19,7 +19,7 @@ import tiktoken
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import numpy.typing as npt
 
@@ -34,6 +34,8 @@ PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$
 
 # What \s means in that pattern (Unicode White_Space); Python's own \s also takes \x1c to \x1f.
 _SPACE = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
+_BEFORE_SPACE = re.compile(r"[A-Za-z](?= )")
+LONG_TEXT = 2**20  # characters
 _LONG_SPACE = 10_000  # characters; the pattern's backtracking gives up near a million, far above any real run
 
 
@@ -51,6 +53,12 @@ def gpt2_encoding() -> tiktoken.Encoding:
 
 def encode(text: str) -> npt.NDArray[np.uint32]:
     """Return the GPT-2 tokens of one document, without end-of-text; a literal "<|endoftext|>" is plain text."""
+    if len(text) > LONG_TEXT:
+        return np.concatenate([_encode(part) for part in cut_long_text(text)])
+    return _encode(text)
+
+
+def _encode(text: str) -> npt.NDArray[np.uint32]:
     try:
         return gpt2_encoding().encode_to_numpy(text, disallowed_special=())
     except ValueError:  # a run of whitespace too long for the pattern
@@ -61,6 +69,23 @@ def encode(text: str) -> npt.NDArray[np.uint32]:
 def decode(tokens: Sequence[int]) -> str:
     """Return the text of tokens; what is no whole character becomes U+FFFD."""
     return gpt2_encoding().decode(tokens)
+
+
+def cut_long_text(text: str, longest: int = LONG_TEXT) -> Iterator[str]:
+    """Yield a long text in parts whose tokens, joined, are those of the whole, for less memory at a time.
+
+    A part ends between an ASCII letter and a space. No piece of the pattern reaches over such a place: a space is only
+    ever a piece's first character, or in a run of whitespace; and nothing looks back. Where there is no such place
+    within `longest` characters of the last cut, the part is longer.
+    """
+    start = 0
+    while len(text) - start > longest:
+        cut = _BEFORE_SPACE.search(text, start + longest - 1)
+        if cut is None:
+            break
+        yield text[start : cut.end()]
+        start = cut.end()
+    yield text[start:]
 
 
 def cut_long_space(text: str, longest: int = _LONG_SPACE) -> list[str]:

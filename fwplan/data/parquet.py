@@ -113,8 +113,10 @@ def read_window(window: Window, *, scores: bool = False, counts: bool = False) -
     columns = (TEXT, *([LANGUAGE_SCORE] if scores else []), *([TOKEN_COUNT] if counts else []))
     path = window.group.path
     with _reading(path):
-        batches = list(_cursor(window, columns).take(window.first, window.rows))
-        values = {name: [value for batch in batches for value in batch.column(name).to_pylist()] for name in columns}
+        values: dict[str, list[Any]] = {name: [] for name in columns}
+        for batch in _cursor(window, columns).take(window.first, window.rows):
+            for name in columns:
+                values[name] += batch.column(name).to_pylist()
     texts = [text or None for text in values[TEXT]]
     if len(texts) != window.rows:
         raise FwplanError(
@@ -154,6 +156,11 @@ class _Cursor:
 _open_cursors: dict[tuple[RowGroup, tuple[str, ...]], _Cursor] = {}  # the last one only
 
 
+def forget_position() -> None:
+    """Let go of the row group that was read last, and of the page of it that is in memory."""
+    _open_cursors.clear()
+
+
 def _cursor(window: Window, columns: tuple[str, ...]) -> _Cursor:
     """Return a pass over the window's group that has not gone past its first row."""
     key = (window.group, columns)
@@ -181,7 +188,8 @@ def _opened(path: Path) -> Any:
 @lru_cache(maxsize=1)
 def _open_file(path: Path, _identity: tuple[int, int, int]) -> Any:
     """Return an open ParquetFile; kept, because a footer of 1,000 row groups takes 10 ms to parse, once per group."""
-    return pq.ParquetFile(path, buffer_size=2**20)
+    # pre_buffer, pyarrow's newer default, would read a row group's whole column into memory before its first row
+    return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
 
 
 def _open_source(path: Path) -> Source:

@@ -13,7 +13,7 @@ from fwplan.data.count import declared_tokens
 from fwplan.data.dedup import SeenTexts
 from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
 from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first
-from fwplan.data.parquet import Source, Window, open_sources, read_window, windows
+from fwplan.data.parquet import Source, Window, forget_position, open_sources, read_window, windows
 from fwplan.data.pool import cpus, ordered_map
 from fwplan.data.publish import finish_publishing, publish, refuse_foreign
 from fwplan.data.shards import TokenShards, open_shards
@@ -132,6 +132,7 @@ def prepare(
         declared = declared_tokens(job.sources) if tokenizer == DEFAULT else None
         _check_room(job, declared[0] if declared else None, state)
         use_fast, said = fast_module.choose(tokenizer, _sample(job.windows)) if fast else (False, None)
+        forget_position()
         if said:
             tell(said)
         if state:

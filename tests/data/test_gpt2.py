@@ -75,6 +75,25 @@ def test_cutting_long_whitespace_changes_no_token(text, longest):
     assert [token for part in parts for token in encode(part).tolist()] == encode(text).tolist()
 
 
+@given(
+    st.lists(SPACES | st.text(max_size=6) | st.text("ab 's\n", max_size=6), max_size=12).map("".join), st.integers(1, 6)
+)
+def test_cutting_a_long_text_changes_no_token(text, longest):
+    parts = list(gpt2.cut_long_text(text, longest))
+    assert "".join(parts) == text
+    assert [token for part in parts for token in encode(part).tolist()] == encode(text).tolist()
+
+
+def test_a_long_text_is_encoded_in_parts(monkeypatch):
+    text = "It's  a long text, and it's longer \n than that. " * 20
+    whole, sizes, real = encode(text).tolist(), [], gpt2._encode
+    monkeypatch.setattr(gpt2, "LONG_TEXT", 50)
+    monkeypatch.setattr(gpt2.cut_long_text, "__defaults__", (50,))
+    monkeypatch.setattr(gpt2, "_encode", lambda part: sizes.append(len(part)) or real(part))
+    assert encode(text).tolist() == whole
+    assert max(sizes) < 70
+
+
 def test_whitespace_too_long_for_the_pattern_still_encodes():
     text = "a" + " " * 1_500_000 + "b"
     with pytest.raises(ValueError, match="regex"):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import random
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -60,6 +61,15 @@ def test_a_large_row_group_is_cut_and_read_once(write, monkeypatch):
     )
     assert read(path) == texts
     assert len(passes) == 1
+
+
+def test_a_giant_row_group_is_not_held_in_memory(write):
+    texts = [random.Random(n).randbytes(500).hex() for n in range(20_000)]  # 20 MB that snappy cannot halve
+    (group,) = open_sources(write(texts, group_rows=20_000))[0].groups
+    before = pa.total_allocated_bytes()
+    for first in range(0, 20_000, 1000):
+        assert read_window(Window(group, first, 1000)).texts == texts[first : first + 1000]
+        assert pa.total_allocated_bytes() - before < 8_000_000
 
 
 def test_windows_can_be_read_in_any_order_and_skipped(write):
