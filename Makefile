@@ -39,6 +39,7 @@ bench: $(VENV)/.installed-dev
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/data_speed.py
 	$(BIN)/python benchmarks/data_scale.py
+	$(BIN)/python benchmarks/data_kills.py
 
 clean:
 	rm -rf $(VENV) $(DEMO) build dist *.egg-info
