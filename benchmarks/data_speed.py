@@ -5,9 +5,9 @@
 Both read the same file on the same processors and write the same tokens as .npy shards, in fresh processes that take
 turns; wall time and CPU time (of all processes, start-up included) are compared pair by pair, and the median of the
 ratios counts. The plain pool does what build-nanogpt's fineweb.py does: the parent reads rows, each document is a task
-(in chunks of 16), a worker returns an array of its own per document from encode_ordinary. With gigatoken installed
-(fwplan[fast]) a third program runs in each round. Without --text the text is this machine's
-documentation and source code, in documents of FineWeb's length.
+(in chunks of 16), a worker returns an array of its own per document from encode_ordinary, with the encoding as tiktoken
+ships it. With gigatoken installed (fwplan[fast]) a third program runs in each round. Without --text the text is this
+machine's documentation and source code, in documents of FineWeb's length.
 """
 
 from __future__ import annotations
@@ -30,12 +30,14 @@ from texts import write_text
 WORKERS = 2
 PLAIN = """
 import multiprocessing, os, sys
-import numpy as np, pyarrow.parquet as pq
-from fwplan.data.gpt2 import gpt2_encoding
+import numpy as np, pyarrow.parquet as pq, tiktoken
+from tiktoken_ext.openai_public import r50k_pat_str
 
 def start():
     global encoding, end
-    encoding = gpt2_encoding()
+    from fwplan.data.gpt2 import ranks  # what get_encoding("gpt2") would download
+    encoding = tiktoken.Encoding("gpt2", pat_str=r50k_pat_str, mergeable_ranks=ranks(),
+                                 special_tokens={"<|endoftext|>": 50256})
     end = encoding.eot_token
 
 def tokenize(text):

@@ -4,15 +4,21 @@ import base64
 import gzip
 import hashlib
 import socket
+import sysconfig
+from functools import cache
 from importlib import resources
+from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tiktoken
 from hypothesis import example, given
 from hypothesis import strategies as st
+from tiktoken_ext.openai_public import r50k_pat_str
 
 from fwplan.data import gpt2
+from fwplan.data.corpus_text import documents
 from fwplan.data.gpt2 import END_OF_TEXT, VOCAB, encode, gpt2_encoding
 from fwplan.errors import FwplanError
 
@@ -56,15 +62,29 @@ def test_tokens_equal_encode_ordinary_and_decode_to_the_text(text):
     assert gpt2_encoding().decode(tokens.tolist()) == text
 
 
-@given(st.text())
+@cache
+def written_as(pattern):
+    """Return GPT-2's encoding with its pattern written in another way."""
+    return tiktoken.Encoding(pattern, pat_str=pattern, mergeable_ranks=gpt2.ranks(), special_tokens={})
+
+
+PIECES = SPACES | st.text(max_size=5) | st.text("ab'sdmtrelv \n09.é東", max_size=8)
+
+
+@given(st.text() | st.lists(PIECES, max_size=9).map("".join))
 def test_the_pattern_equals_gpt2s_original(text):
-    original = tiktoken.Encoding(
-        "original",
-        pat_str=ORIGINAL,
-        mergeable_ranks=gpt2_encoding()._mergeable_ranks,
-        special_tokens={},
-    )
-    assert encode(text).tolist() == original.encode_ordinary(text)
+    tokens = encode(text).tolist()
+    assert tokens == written_as(ORIGINAL).encode_ordinary(text)
+    assert tokens == written_as(r50k_pat_str).encode_ordinary(text)
+
+
+def test_two_corpora_have_the_tokens_of_tiktokens_own_pattern():
+    prose = [document.text for document in islice(documents(), 0, 3000, 60)]
+    code = [path.read_text(encoding="utf-8") for path in sorted(Path(sysconfig.get_path("stdlib")).glob("*.py"))[::8]]
+    for texts in (prose, code):
+        assert sum(map(len, texts)) > 100_000
+        for text in texts:
+            assert encode(text).tolist() == written_as(r50k_pat_str).encode_ordinary(text)
 
 
 @example("\n\n\x1cb", 3)  # white space to Python, not to the pattern
