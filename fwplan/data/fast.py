@@ -1,8 +1,8 @@
 """The same tokens sooner: gigatoken in tiktoken's place, where it is installed and agrees on the data at hand.
 
 gigatoken 0.10 encodes 126 to 260 MB/s on one core of an Intel Xeon where tiktoken as it comes does 17 (32.7 MB of
-free text, tokens identical); fastokens 0.3.5 does 35 to 50 there. Its cache of words has no bound: 80 MB of random words took
-it from 46 to 736 MB. So it is built again, in about 0.05 s, whenever the process has grown by _MOST_GROWTH.
+free text, tokens identical); fastokens 0.3.5 does 35 to 50 there. Its cache of words has no bound: 80 MB of random
+words took it from 46 to 736 MB. So it is built again, in about 0.05 s, whenever the process has grown by _MOST_GROWTH.
 """
 
 from __future__ import annotations
