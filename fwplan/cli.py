@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fwplan import __version__
+from fwplan import __version__, cli_data
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.print_json import print_json as _print_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(cli_data.app, name="data")
 
 Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
 Vram = Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")]
@@ -153,14 +153,6 @@ def measure(
     show(measure_lines(report))
     if report.problem is not None:
         raise report.problem
-
-
-def _print_json(document: dict[str, Any]) -> None:
-    try:
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read us has seen enough; the exit code still counts
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main() -> None:
