@@ -43,6 +43,12 @@ def test_suggest_and_explain_load_nothing_heavy(tmp_path):
     assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}]" + MAIN) == []
 
 
+@pytest.mark.parametrize("words", [["devices"], ["devices", "4070"], ["doctor"]])
+def test_devices_and_doctor_load_nothing_heavy(words):
+    code = f"import sys; sys.argv = ['fwplan', *{words!r}]" + MAIN.replace("'Peak' in", "'GPU' in 'GPU' +")
+    assert _loaded(code) == []
+
+
 def test_the_probe_can_fail():
     assert _loaded("import torch") == ["torch"]
 
