@@ -77,6 +77,7 @@ def explain(
         bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
     ] = False,
     snapshot: Annotated[Path | None, typer.Option(help="Trace, into a file for pytorch.org/memory_viz.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one HTML page.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -85,6 +86,7 @@ def explain(
     from fwplan.plan import Plan  # noqa: PLC0415
     from fwplan.render.explain import explain_lines  # noqa: PLC0415
     from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.report import write_report  # noqa: PLC0415
 
     if output is not None:
         commands.refuse_output(output)
@@ -94,10 +96,14 @@ def explain(
     )  # fmt: skip
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
+    if html is not None:
+        write_report(found, html)
     if as_json:
         _print_json(found.as_dict())
     else:
         show(explain_lines(found))
+        if html is not None:
+            show([f"  written: {html}"])
         if output is not None:
             show([f"  written: {output}"])
         if snapshot is not None:

@@ -41,6 +41,8 @@ def test_suggest_and_explain_load_nothing_heavy(tmp_path):
     suggest = SUGGEST.format(out=plan)
     assert _loaded(suggest + MAIN) == []
     assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}]" + MAIN) == []
+    html = str(tmp_path / "report.html")
+    assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}, '--html', {html!r}]" + MAIN) == []
 
 
 @pytest.mark.parametrize("words", [["devices"], ["devices", "4070"], ["doctor"]])
