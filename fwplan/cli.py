@@ -86,7 +86,6 @@ def explain(
     from fwplan.plan import Plan  # noqa: PLC0415
     from fwplan.render.explain import explain_lines  # noqa: PLC0415
     from fwplan.render.terminal import show  # noqa: PLC0415
-    from fwplan.report import write_report  # noqa: PLC0415
 
     if output is not None:
         commands.refuse_output(output)
@@ -97,6 +96,8 @@ def explain(
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
     if html is not None:
+        from fwplan.report import write_report  # noqa: PLC0415
+
         write_report(found, html)
     if as_json:
         _print_json(found.as_dict())

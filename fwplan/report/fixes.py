@@ -39,7 +39,8 @@ def _row(index: int, number: int, fix: Fix, available: int | None, largest: floa
     if use is not None:
         shown = _figures(f"fix-{index}", fix.change, use.needed, available, largest)
     name = joined((f"{mark} {fix.change}", tag("span", fix.why, class_="why")))
-    return (name, *shown, "same maths" if fix.same_maths else "other maths")
+    maths = "same maths" if fix.same_maths else "other maths"
+    return (name, *shown, tag("span", maths, class_="short"))
 
 
 def _figures(name: str, title: str, need: Range, available: int | None, largest: float) -> tuple[str, str]:

@@ -54,7 +54,7 @@ def recipe_section(explanation: Explanation) -> Html:
         row for name, part in parts.items() if part is not None for row in _fields(name, part, explanation, reasons)
     ]
     whole = table("Every field of the run", ("field", "value", "from"), rows)
-    return tag("section", tag("details", tag("summary", "The recipe"), whole))
+    return tag("section", tag("details", tag("summary", "The recipe"), whole, class_="paper"))
 
 
 def _fields(
