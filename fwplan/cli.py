@@ -12,7 +12,7 @@ import typer
 
 from fwplan import __version__, cli_data
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.print_json import print_json as _print_json
+from fwplan.print_json import print_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_data.app, name="data")
@@ -59,7 +59,7 @@ def suggest(
     plan = suggestion.plan
     plan.save(output)
     if as_json:
-        _print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
+        print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
     else:
         show(suggest_lines(suggestion, str(output)))
 
@@ -77,6 +77,7 @@ def explain(
         bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
     ] = False,
     snapshot: Annotated[Path | None, typer.Option(help="Trace, into a file for pytorch.org/memory_viz.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one HTML page.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -94,10 +95,16 @@ def explain(
     )  # fmt: skip
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
+    if html is not None:
+        from fwplan.report import write_report  # noqa: PLC0415
+
+        write_report(found, html)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         show(explain_lines(found))
+        if html is not None:
+            show([f"  written: {html}"])
         if output is not None:
             show([f"  written: {output}"])
         if snapshot is not None:
@@ -155,6 +162,38 @@ def measure(
         raise report.problem
 
 
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help='A card: "4070", "7900xtx", "M3 Max". Default: all.')] = None,
+    as_json: Json = False,
+) -> None:
+    """List the known cards, or show what is known of one, each figure with its source."""
+    from fwplan.devices import find_gpu, gpus, matches  # noqa: PLC0415
+    from fwplan.render.devices import devices_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    cards = gpus() if name is None else matches(name) or [find_gpu(name)]
+    if as_json:
+        print_json({"devices": [card.as_dict() for card in cards]})
+    else:
+        show(devices_lines(cards))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has to train with, who says so, and what is missing (exit code 5)."""
+    from fwplan.doctor import examine  # noqa: PLC0415
+    from fwplan.render.doctor import doctor_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    diagnosis = examine()
+    if as_json:
+        print_json(diagnosis.as_dict())
+    else:
+        show(doctor_lines(diagnosis))
+    raise typer.Exit(diagnosis.exit_code)
+
+
 def main() -> None:
     """Run the command line; every error ends as one clear message and the documented exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -189,7 +228,7 @@ def _report(error: FwplanError) -> int:
         verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)
         said = {"message": error.message, "where": error.where, "hint": error.hint}
         with contextlib.suppress(OSError):  # stdout itself may be what failed
-            _print_json({"verdict": verdict, "error": said})
+            print_json({"verdict": verdict, "error": said})
             sys.stdout.flush()
     show(error_lines(error), to_stderr=True)
     return error.exit_code
