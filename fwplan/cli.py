@@ -66,8 +66,11 @@ def suggest(
 
 @app.command()
 def explain(
-    config: Annotated[Path, typer.Argument(help="A nanoGPT config.py, a plan.json, a spec.json, or HF's config.json.")],
+    config: Annotated[
+        Path | None, typer.Argument(help="A nanoGPT config.py, a plan.json, a spec.json, or HF's config.json.")
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
+    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")] = None,
@@ -86,6 +89,12 @@ def explain(
     from fwplan.render.explain import explain_lines  # noqa: PLC0415
     from fwplan.render.terminal import show  # noqa: PLC0415
 
+    if log is not None:
+        if fix is not None or output is not None or trace or snapshot is not None:
+            raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
+        _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
+    if config is None:
+        raise FwplanError("nothing to explain", hint="fwplan explain config.py, or --log train.log")
     if output is not None:
         commands.refuse_output(output)
     found = commands.explain(
@@ -103,6 +112,22 @@ def explain(
         if snapshot is not None:
             show([f"  written: {snapshot}, for pytorch.org/memory_viz"])
     raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
+
+
+def _explain_log(
+    log: Path, config: Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from fwplan.oom.command import explain_log  # noqa: PLC0415
+    from fwplan.render.oom import oom_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    found = explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
+    if as_json:
+        _print_json(found.as_dict())
+    else:
+        show(oom_lines(found))
+    raise typer.Exit(ExitCode.DOES_NOT_FIT)
 
 
 _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}
