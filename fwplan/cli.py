@@ -67,7 +67,8 @@ def suggest(
 @app.command()
 def explain(
     config: Annotated[
-        Path | None, typer.Argument(help="A nanoGPT config.py, a plan.json, a spec.json, or HF's config.json.")
+        Path | None,
+        typer.Argument(help="nanoGPT's config.py or train.py, train_gpt2.py, or a .json: plan, spec, HF's."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
     log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,

@@ -160,6 +160,8 @@ class Explanation:
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
+            "uncounted": list(self.loaded.uncounted),
+            "confidence": "lowered" if self.loaded.uncounted else "full",
             "verdict": self.verdict,
             "trace": self.traced.as_dict() if self.traced else None,
         }

@@ -161,6 +161,8 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    if loaded.uncounted:
+        notes.append(f"not counted, but may change memory: {', '.join(loaded.uncounted)}")
     if loaded.ignored:
         notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
     if loaded.eval_only:
