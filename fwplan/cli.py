@@ -66,8 +66,12 @@ def suggest(
 
 @app.command()
 def explain(
-    config: Annotated[Path, typer.Argument(help="A nanoGPT config.py, a plan.json, a spec.json, or HF's config.json.")],
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="nanoGPT's config.py or train.py, train_gpt2.py, or a .json: plan, spec, HF's."),
+    ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
+    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")] = None,
@@ -87,6 +91,12 @@ def explain(
     from fwplan.render.explain import explain_lines  # noqa: PLC0415
     from fwplan.render.terminal import show  # noqa: PLC0415
 
+    if log is not None:
+        if any(option for option in (fix, output, trace, snapshot, html)):
+            raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
+        _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
+    if config is None:
+        raise FwplanError("nothing to explain", hint="fwplan explain config.py, or --log train.log")
     if output is not None:
         commands.refuse_output(output)
     found = commands.explain(
@@ -102,14 +112,24 @@ def explain(
     if as_json:
         print_json(found.as_dict())
     else:
-        show(explain_lines(found))
-        if html is not None:
-            show([f"  written: {html}"])
-        if output is not None:
-            show([f"  written: {output}"])
-        if snapshot is not None:
-            show([f"  written: {snapshot}, for pytorch.org/memory_viz"])
+        show([*explain_lines(found), *(f"  written: {path}" for path in (html, output, snapshot) if path is not None)])
     raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
+
+
+def _explain_log(
+    log: Path, config: Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    from fwplan.oom.command import explain_log  # noqa: PLC0415
+    from fwplan.render.oom import oom_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    found = explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(oom_lines(found))
+    raise typer.Exit(ExitCode.DOES_NOT_FIT)
 
 
 _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}

@@ -165,6 +165,8 @@ class Explanation:
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
+            "uncounted": list(self.loaded.uncounted),
+            "confidence": "lowered" if self.loaded.uncounted else "full",
             "verdict": self.verdict,
             "trace": self.traced.as_dict() if self.traced else None,
         }
@@ -181,6 +183,7 @@ def explain(
     fix: int | None = None,
     trace: bool = False,
     snapshot: str | Path | None = None,
+    target: Target | None = None,
 ) -> Explanation:
     """Return what a run needs, whether it fits and what would change it. Never executes the config.
 
@@ -194,6 +197,7 @@ def explain(
         fix: explain the run with this one of its fixes applied, counted from 1.
         trace: run one step on fake tensors too, which takes seconds and torch, and replay its allocations.
         snapshot: trace, and write a file here that PyTorch's memory viewer (pytorch.org/memory_viz) opens.
+        target: a device known otherwise, such as from a log; those that are named win.
 
     Raises:
         FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
@@ -201,7 +205,7 @@ def explain(
     loaded = load_config(config, overrides, world_size=world_size)
     spec = _decided(loaded)
     past = load_measurements()
-    chosen = estimate(spec, _target(gpu, vram, device), measurements=past)
+    chosen = estimate(spec, _target(gpu, vram, device) or target, measurements=past)
     found = fixes(chosen, past)
     options = {"--gpu": gpu, "--vram": vram, "--device": device, "--world-size": world_size if world_size > 1 else None}
     command = _command(config, overrides, options)

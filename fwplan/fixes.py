@@ -88,8 +88,8 @@ def _changes(before: Estimate) -> Iterator[_Change]:
         yield _Change("activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before))
     if _on_cuda(spec) and not train.expandable_segments:
         yield _Change(
-            "PYTORCH_ALLOC_CONF=expandable_segments:True", _with(spec, expandable_segments=True),
-            "the allocator can give back the room between large blocks; on Linux",
+            "allocator: expandable_segments:True", _with(spec, expandable_segments=True),
+            "PYTORCH_ALLOC_CONF: the room between large blocks can be given back; on Linux",
         )  # fmt: skip
     if train.optimizer_impl != "fused":
         yield _Change(

@@ -364,7 +364,9 @@ def test_a_learning_rate_that_decays_elsewhere_is_noted(load):
 
 def test_unknown_keys_are_listed_with_lines(load):
     loaded = load("n_gpu = 8\nuse_rope = True\n_private = 1\nimport math\nbackend = 'gloo'\nn_kv = f()")
-    assert loaded.ignored == ("n_gpu (line 1)", "use_rope (line 2)", "n_kv (line 6)")
+    assert loaded.ignored == ("n_gpu (line 1)",)
+    assert loaded.uncounted == ("use_rope (line 2)", "n_kv (line 6)")
+    assert load("use_rope = False\nrun_note = 'a'").uncounted == ()
 
 
 def test_the_loop_keeps_logits_unless_the_loss_is_chunked(load):

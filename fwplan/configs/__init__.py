@@ -1,4 +1,4 @@
-"""nanoGPT config.py, spec.json, plan.json and Hugging Face config.json -> RunSpec. Never executes the file."""
+"""nanoGPT's config.py and train.py, build-nanogpt's train_gpt2.py and JSON files -> RunSpec. Never executes a file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.configs.json_files import read_json
 from fwplan.configs.literals import MAX_SOURCE_BYTES
-from fwplan.configs.nanogpt import read_nanogpt
+from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
 from fwplan.errors import FwplanError
 from fwplan.spec import RunSpec, parse_spec
@@ -32,7 +32,8 @@ class LoadedConfig:
         path: the file.
         lines: spec field ("train.micro_batch_size") -> line of the file that set it; not for defaults and overrides.
         unknown: settings that matter and could not be read, with line and reason.
-        ignored: settings of the file that mean nothing here: "use_rope (line 12)".
+        ignored: settings of the file that mean nothing here: "run_name (line 12)".
+        uncounted: settings that mean nothing here but may change memory, which lowers the confidence.
         notes: what was assumed, renamed or overruled, each fit to print.
         eval_only: the run only evaluates (nanoGPT's eval_only).
         pretrained: the run starts from trained weights (nanoGPT's init_from), so scaling laws do not tell its loss.
@@ -45,6 +46,7 @@ class LoadedConfig:
     lines: Mapping[str, int]
     unknown: tuple[Unknown, ...]
     ignored: tuple[str, ...]
+    uncounted: tuple[str, ...]
     notes: tuple[str, ...]
     eval_only: bool
     pretrained: bool
@@ -59,7 +61,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     """Return the run that a file describes, with "--key=value" overrides applied in order.
 
     Args:
-        path: a nanoGPT config.py, or a .json that holds a spec, a plan or a Hugging Face GPT-2 config.
+        path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, or a .json that holds a spec, a plan or
+            a Hugging Face GPT-2 config.
         overrides: as nanoGPT takes them on its command line; the last one wins.
         world_size: processes that train; nanoGPT's gradient_accumulation_steps is divided by it.
 
@@ -72,7 +75,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     _require_file(path)
     if path.suffix == ".py":
         source = _read(path, MAX_SOURCE_BYTES)
-        reading = read_nanogpt(source, str(path), overrides, world_size)
+        reading = read_python_file(source, str(path), overrides, world_size)
     elif path.suffix == ".json":
         source = _read(path, MAX_JSON_BYTES)
         reading = read_json(source, str(path), overrides, world_size)
@@ -92,6 +95,7 @@ def _loaded(reading: Reading, path: Path, source: str) -> LoadedConfig:
         lines={name: s.line for name, s in fields(reading.settings).items() if s.line is not None},
         unknown=tuple(reading.unknown),
         ignored=tuple(reading.ignored),
+        uncounted=tuple(reading.uncounted),
         notes=tuple(reading.notes),
         eval_only=eval_only is not None and bool(eval_only.value),
         pretrained=_starts_trained(reading),

@@ -33,6 +33,8 @@ PLAN_KEYS = frozenset({"fwplan_version", "objective", "predicted", "reasons"})  
 # transformers' GPT2Config, for what a config.json leaves out; its blocks always have biases.
 HF_GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "context_length": 1024, "vocab_size": 50_257, "dropout": 0.1}
 HF_KEYS = HF_GPT2.keys() | {"tied_embeddings"}
+# What transformers' GPT-2 does otherwise than this model where it is set.
+_HF_MATTERS = frozenset({"add_cross_attention", "reorder_and_upcast_attn", "quantization_config"})
 _NANOGPT_ONLY = ("init_from", "dataset", "decay_lr", "lr_decay_iters", "eval_only")
 
 
@@ -113,6 +115,9 @@ def _resolve(reading: Reading, top: Settings) -> None:
 def _read_hf(document: Mapping[str, Any], source: str, path: str, top: Settings) -> Reading:
     reading = Reading(path, "hf", layer(_hf_settings(document, source, path), top))
     _resolve(reading, top)
+    for key in sorted(_HF_MATTERS & document.keys()):
+        if document[key]:
+            reading.pass_over(key, _line(source, key, 0), str(document[key]))
     reading.notes.append(
         "a Hugging Face config describes the model only; training is fwplan's own, with your overrides"
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeAlias
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
 Value: TypeAlias = bool | int | float | str | None
 
@@ -61,9 +61,13 @@ def read_python(source: str, path: str, given: Mapping[str, Value]) -> Bindings:
     Raises:
         FwplanError: the file is not Python, or is nested too deeply to read.
     """
+    return read_statements(parse_python(source, path).body, given)
+
+
+def read_statements(statements: Iterable[ast.stmt], given: Mapping[str, Value]) -> Bindings:
+    """Return what these statements bind at module level, one after the other."""
     reader = _Reader(given)
-    tree = _parse(source, path)
-    for statement in tree.body:
+    for statement in statements:
         reader.statement(statement)
     return reader.finish()
 
@@ -82,7 +86,12 @@ def _no_names(name: str) -> Value:
     raise UnreadableError(f"uses {name}")
 
 
-def _parse(source: str, path: str) -> ast.Module:
+def parse_python(source: str, path: str) -> ast.Module:
+    """Return the file's syntax tree.
+
+    Raises:
+        FwplanError: the file is not Python, or is nested too deeply to read.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "\d" in a comment string is none of our business

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.configs.literals import DEFINITION, Bindings, Value, read_python
+from fwplan.configs.literals import DEFINITION, Bindings, Value
 from fwplan.configs.settings import (
     HARMLESS_IF_UNKNOWN,
     Reading,
@@ -84,13 +84,12 @@ _WORTH_NAMING = (
 )
 
 
-def read_nanogpt(source: str, path: str, overrides: Sequence[str], world_size: int) -> Reading:
-    """Return the settings of a run with this config file; where `unknown` is not empty they are not complete.
+def read_nanogpt(bindings: Bindings, path: str, overrides: Sequence[str], world_size: int) -> Reading:
+    """Return the settings of a run with a config file that binds these; where `unknown` is not empty, incomplete.
 
     Raises:
-        FwplanError: not Python, settings that contradict each other, or values that train.py would refuse.
+        FwplanError: settings that contradict each other, or values that train.py would refuse.
     """
-    bindings = read_python(source, path, DEFAULTS)
     reading = _read_file(bindings, path)
     top = read_overrides(overrides, harmless=HARMLESS)
     defaults = {canonical(name) or name: Setting(name, value, origin="default") for name, value in DEFAULTS.items()}
@@ -119,7 +118,7 @@ def _read_file(bindings: Bindings, path: str) -> Reading:
     reading = Reading(path, "nanogpt", merge(found, path))
     for name, binding in bindings.names.items():
         if not canonical(name) and name not in HARMLESS and binding.reason != DEFINITION and name[0] != "_":
-            reading.ignored.append(f"{name} (line {binding.line})")
+            reading.pass_over(name, binding.line, binding.value)
     return reading
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fwplan.configs.literals import Value, read_value
+from fwplan.configs.unfamiliar import may_change_memory
 from fwplan.errors import FwplanError
 from fwplan.spec import ModelSpec, TrainSpec
 
@@ -77,7 +78,7 @@ HARMLESS_IF_UNKNOWN = frozenset(
 # People write max_iters = 6e5, and Python's range of uses for it forgives them.
 _MAY_BE_WHOLE_FLOAT = frozenset({"max_steps", "max_tokens", "warmup_steps", "eval_interval", "total_batch_size"})
 
-Kind: TypeAlias = Literal["nanogpt", "spec", "plan", "hf"]
+Kind: TypeAlias = Literal["nanogpt", "build_nanogpt", "spec", "plan", "hf"]
 Origin: TypeAlias = Literal["default", "file", "override"]
 
 
@@ -124,11 +125,17 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
+    uncounted: list[str] = field(default_factory=list)
     document: dict[str, Any] = field(default_factory=dict)  # for parse_spec; empty where something is unknown
 
     def put(self, key: str, value: Value, source: Setting) -> None:
         """Set a field to what `source` implies for it; errors about the field then point at `source`."""
         self.settings[key] = Setting(source.name, value, source.line, origin=source.origin)
+
+    def pass_over(self, name: str, line: int | None, value: Value) -> None:
+        """Record a setting that means nothing here: one that may change memory lowers the confidence."""
+        place = f"{name} (line {line})" if line is not None else name
+        (self.uncounted if may_change_memory(name, value) else self.ignored).append(place)
 
     def miss(self, key: str, setting: Setting, reason: str) -> None:
         """Record that a value which matters cannot be known."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from fwplan.render.figures import counted, gib_range, plain
+from fwplan.render.fixes import command_lines
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text
 from fwplan.render.terminal import WIDTH, note_lines
@@ -150,7 +151,7 @@ def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[st
         fix = f" --fix {first or 1}"
     command, _, overrides = explanation.command.partition(" -- ")
     rest = f" -- {overrides}" if overrides else ""
-    yield f"  {escape(command)}{fix} -o plan.json{escape(rest)}"
+    yield from command_lines(f"{command}{fix} -o plan.json{rest}")
 
 
 def _fix_line(mark: str, fix: Fix) -> str:
@@ -160,6 +161,8 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    if loaded.uncounted:
+        notes.append(f"not counted, but may change memory: {', '.join(loaded.uncounted)}")
     if loaded.ignored:
         notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
     if loaded.eval_only:
