@@ -20,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench,fast]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -42,6 +42,9 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/estimate_speed.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/data_speed.py
+	$(BIN)/python benchmarks/data_scale.py
+	$(BIN)/python benchmarks/data_kills.py
 	$(BIN)/python benchmarks/mem_tracker.py
 	$(BIN)/python benchmarks/accuracy.py --compiled
 	$(BIN)/python benchmarks/reserved.py

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.kept import block_bytes, kept_bytes, statistics_bytes
+from fwplan.estimators.kept import block_bytes, kept_bytes, mask_width, statistics_bytes
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import largest
@@ -109,8 +109,14 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
         "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK_ON, "transient",
         "r*N*C", _BACKWARD,
     )  # fmt: skip
+    if s.autocast or s.dropout:  # else it is the residual stream's own
+        # under autocast a recomputed block is as wide before its dropout's mask goes: LayerNorm's output still stands
+        mask = 0 if s.autocast and (s.recomputes_top or s.above) else mask_width(s)
+        yield Line(
+            "gradient: MLP output", (s.a - mask) * s.N * s.C, width, s.a_dtype, _BLOCK, "transient",
+            "(a - m)*N*C: the mask is gone" if mask else "a*N*C", _BACKWARD,
+        )  # fmt: skip
     if s.autocast:
-        yield Line("gradient: MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD)
         product, cast = 5 * s.a * s.N * s.C + 4 * s.a * s.C * s.C, 4 * s.p * s.C * s.C
         yield Line(
             "gradient: MLP weight, cast", largest(cast - product, 0), (s.C, 4 * s.C), s.p_dtype, _BLOCK, "transient",
