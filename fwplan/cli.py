@@ -10,12 +10,13 @@ from typing import Annotated
 
 import typer
 
-from fwplan import __version__, cli_data
+from fwplan import __version__, cli_data, cli_machine
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.print_json import print_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
 app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_machine.app)
 
 Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
 Vram = Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")]
@@ -180,38 +181,6 @@ def measure(
     show(measure_lines(report))
     if report.problem is not None:
         raise report.problem
-
-
-@app.command()
-def devices(
-    name: Annotated[str | None, typer.Argument(help='A card: "4070", "7900xtx", "M3 Max". Default: all.')] = None,
-    as_json: Json = False,
-) -> None:
-    """List the known cards, or show what is known of one, each figure with its source."""
-    from fwplan.devices import find_gpu, gpus, matches  # noqa: PLC0415
-    from fwplan.render.devices import devices_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
-
-    cards = gpus() if name is None else matches(name) or [find_gpu(name)]
-    if as_json:
-        print_json({"devices": [card.as_dict() for card in cards]})
-    else:
-        show(devices_lines(cards))
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Say what this machine has to train with, who says so, and what is missing (exit code 5)."""
-    from fwplan.doctor import examine  # noqa: PLC0415
-    from fwplan.render.doctor import doctor_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
-
-    diagnosis = examine()
-    if as_json:
-        print_json(diagnosis.as_dict())
-    else:
-        show(doctor_lines(diagnosis))
-    raise typer.Exit(diagnosis.exit_code)
 
 
 def main() -> None:
