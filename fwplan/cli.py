@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from fwplan import __version__
+from fwplan.cli_output import print_json
+from fwplan.cli_planning import register as register_planning
 from fwplan.errors import ExitCode, FwplanError
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
@@ -31,37 +31,6 @@ def _root() -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-@app.command()
-def suggest(
-    tokens: Annotated[
-        str | None, typer.Option(help="Tokens to train on: 10e9, 10B. Default: what the hours allow.")
-    ] = None,
-    hours: Annotated[float, typer.Option(min=1e-6, help="Longest training time.")] = 168.0,
-    gpu: Gpu = None,
-    vram: Vram = None,
-    device: Annotated[str | None, typer.Option(help="cpu: plan for this machine's processor.")] = None,
-    data: Annotated[str | None, typer.Option(help="FineWeb-shaped parquet: a file, a folder or a glob.")] = None,
-    context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")] = Path("plan.json"),
-    as_json: Json = False,
-) -> None:
-    """Search for the model worth training on a device, and write plan.json."""
-    from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
-    from fwplan.render.suggest import suggest_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
-
-    commands.refuse_output(output)
-    suggestion = commands.suggest(
-        tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context
-    )
-    plan = suggestion.plan
-    plan.save(output)
-    if as_json:
-        _print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
-    else:
-        show(suggest_lines(suggestion, str(output)))
 
 
 @app.command()
@@ -95,7 +64,7 @@ def explain(
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         show(explain_lines(found))
         if output is not None:
@@ -155,12 +124,7 @@ def measure(
         raise report.problem
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    try:
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read us has seen enough; the exit code still counts
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+register_planning(app)
 
 
 def main() -> None:
@@ -197,7 +161,7 @@ def _report(error: FwplanError) -> int:
         verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)
         said = {"message": error.message, "where": error.where, "hint": error.hint}
         with contextlib.suppress(OSError):  # stdout itself may be what failed
-            _print_json({"verdict": verdict, "error": said})
+            print_json({"verdict": verdict, "error": said})
             sys.stdout.flush()
     show(error_lines(error), to_stderr=True)
     return error.exit_code

@@ -57,7 +57,7 @@ ONLY_IN = {
     "pyarrow": ("data",),
     "tiktoken": ("data",),
     "rich": ("render", "train/log.py"),
-    "typer": ("cli.py",),
+    "typer": ("cli",),
 }
 
 

@@ -127,13 +127,6 @@ def optimizer_seconds(model: ModelSpec, train: TrainSpec, card: Card, *, C: Any,
     )
 
 
-def gpu_step_seconds(model: ModelSpec, train: TrainSpec, card: Card, *, B: Any, C: Any, L: Any, T: int) -> Any:
-    """Return the seconds that one optimizer step takes: its micro-steps, then the optimizer."""
-    shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
-    micro = micro_step(model, train, card, B=B, C=C, L=L, T=T).seconds
-    return train.grad_accum_steps * micro + optimizer_seconds(model, train, card, C=C, L=L, shards=shards)
-
-
 def _attention(
     train: TrainSpec, card: Card, causal: Any, scores: Any, width: int, family: kernels.Efficiency
 ) -> tuple[Any, Any]:

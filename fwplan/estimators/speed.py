@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.parameters import total_parameters
-from fwplan.estimators.roofline import Card, gpu_step_seconds
+from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
 
 if TYPE_CHECKING:
     from fwplan.estimators.kernels import Family
@@ -136,16 +136,31 @@ def many_step_seconds(
     model: ModelSpec, train: TrainSpec, hardware: Hardware, *, B: Any, C: Any, L: Any, T: int
 ) -> tuple[Any, Any]:
     """Return step_seconds of runs of this mode, of micro-batch B, width C and depth L: numbers, or arrays of them."""
+    low, high = step_parts(model, train, hardware, B=B, C=C, L=L, T=T)
+    accumulation = train.grad_accum_steps
+    return accumulation * low[0] + low[1], accumulation * high[0] + high[1]
+
+
+def step_parts(
+    model: ModelSpec, train: TrainSpec, hardware: Hardware, *, B: Any, C: Any, L: Any, T: int
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return least and most seconds, each as those of one micro-step and those of the optimizer after them."""
     if isinstance(hardware, GpuHardware):
-        slow, fast = (
-            gpu_step_seconds(model, train, card, B=B, C=C, L=L, T=T) for card in (hardware.slow, hardware.fast)
+        shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
+        low, high = (
+            (
+                factor * micro_step(model, train, card, B=B, C=C, L=L, T=T).seconds,
+                factor * optimizer_seconds(model, train, card, C=C, L=L, shards=shards),
+            )
+            for card, factor in zip((hardware.fast, hardware.slow), hardware.factor, strict=True)
         )
-        return fast * hardware.factor[0], slow * hardware.factor[1]
-    tokens = 1.0 * B * T * train.grad_accum_steps
+        return low, high
+    tokens = 1.0 * B * T
     work = tokens * executed_per_token(model, train, C=C, L=L, T=T)
     slow, fast = hardware.flops_per_second
     logits = tokens * model.vocab_size
-    return work / fast + logits * hardware.logit_seconds[0], work / slow + logits * hardware.logit_seconds[1]
+    least, most = (logits * seconds for seconds in hardware.logit_seconds)
+    return (work / fast + least, 0.0), (work / slow + most, 0.0)
 
 
 def evaluation_share(spec: RunSpec) -> float:

@@ -8,7 +8,7 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 
 from throughput import summary, throughput_rows
 
-from fwplan.estimators.roofline import gpu_step_seconds, micro_step, product_seconds
+from fwplan.estimators.roofline import micro_step, product_seconds
 from fwplan.estimators.speed import many_step_seconds, step_seconds
 from fwplan.target import hardware, named_gpu
 
@@ -69,6 +69,6 @@ def test_a_small_micro_batch_waits_for_the_host(run_spec):
 def test_what_costs_time(run_spec, slower, faster):
     def seconds(fields):
         spec = run_spec(**fields)
-        return gpu_step_seconds(spec.model, spec.train, _card(spec.train), B=16, C=768, L=12, T=1024)
+        return step_seconds(spec, hardware(spec.train, RTX_4070))[0]
 
     assert seconds(slower) > seconds(faster)
