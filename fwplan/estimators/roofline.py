@@ -80,19 +80,47 @@ def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tup
     return forward, backward
 
 
-def micro_step(model: ModelSpec, train: TrainSpec, card: Card, *, B: Any, C: Any, L: Any, T: int) -> MicroStep:
-    """Return the seconds of one micro-step of this mode, for micro-batch B, width C and depth L (or arrays of them)."""
+def _block_products(card: Card, N: Any, C: Any, width: int, rate: float) -> tuple[Any, Any]:
+    """Return the seconds of one block's four linear layers, forward and backward."""
+    layers = [_three(card, N, k * C, out * C, width, rate) for k, out in ((1, 3), (1, 1), (1, 4), (4, 1))]
+    return sum(forward for forward, _ in layers), sum(backward for _, backward in layers)
+
+
+def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
+    """Return the seconds of the head's three products, at once or in chunks of tokens."""
+    rows = N if chunk is None else _smaller(N, chunk)
+    forward, backward = _three(card, rows, C, V, width, rate)
+    return (forward + backward) * (N / rows)
+
+
+def micro_step(
+    model: ModelSpec,
+    train: TrainSpec,
+    card: Card,
+    *,
+    B: Any,
+    C: Any,
+    L: Any,
+    T: int,
+    known: dict[Any, Any] | None = None,
+) -> MicroStep:
+    """Return the seconds of one micro-step of this mode, for micro-batch B, width C and depth L (or arrays of them).
+
+    known keeps the products of the same B and C for modes that share them.
+    """
+    known = {} if known is None else known
     N, V = B * T, model.vocab_size
     p, a = _widths(train)
     family = kernels.OF[card.family]
     rate = card.matrix_flops * (family.fp32 if train.dtype == "float32" else family.product)
     bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
-    qkv, projection, up, down = (_three(card, N, k * C, o * C, a, rate) for k, o in ((1, 3), (1, 1), (1, 4), (4, 1)))
-    forward = qkv[0] + projection[0] + up[0] + down[0]
-    linear = L * (forward + qkv[1] + projection[1] + up[1] + down[1])
-    rows = N if train.loss == "full" else _smaller(N, train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS)
-    head_parts = _three(card, rows, C, V, a, rate)
-    head = (head_parts[0] + head_parts[1]) * (N / rows)
+    chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
+    if (card, rate) not in known:
+        known[card, rate] = _block_products(card, N, C, a, rate)
+    if (card, rate, chunk) not in known:
+        known[card, rate, chunk] = _head_products(card, N, C, V, chunk, a, rate)
+    forward, backward = known[card, rate]
+    linear, head = L * (forward + backward), known[card, rate, chunk]
     scores, scores_backward = _attention(train, card, N * T * C, B * T * T * C / kernels.HEAD_DIM, a, family)
     eager = 0 if train.compile else 1
     channel = kernels.CHANNEL_BYTES[eager] * (kernels.PURE_SHARE if train.dtype == "pure_bfloat16" else 1)

@@ -142,25 +142,37 @@ def many_step_seconds(
 
 
 def step_parts(
-    model: ModelSpec, train: TrainSpec, hardware: Hardware, *, B: Any, C: Any, L: Any, T: int
+    model: ModelSpec,
+    train: TrainSpec,
+    hardware: Hardware,
+    *,
+    B: Any,
+    C: Any,
+    L: Any,
+    T: int,
+    known: dict[Any, Any] | None = None,
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
-    """Return least and most seconds, each as those of one micro-step and those of the optimizer after them."""
+    """Return least and most seconds, each as those of one micro-step and those of the optimizer after them.
+
+    known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
+    """
     if isinstance(hardware, GpuHardware):
         shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
-        low, high = (
-            (
-                factor * micro_step(model, train, card, B=B, C=C, L=L, T=T).seconds,
-                factor * optimizer_seconds(model, train, card, C=C, L=L, shards=shards),
-            )
-            for card, factor in zip((hardware.fast, hardware.slow), hardware.factor, strict=True)
-        )
-        return low, high
+
+        def parts(card: Card) -> tuple[Any, Any]:
+            micro = micro_step(model, train, card, B=B, C=C, L=L, T=T, known=known)
+            return micro.seconds, optimizer_seconds(model, train, card, C=C, L=L, shards=shards)
+
+        fast = parts(hardware.fast)
+        slow = fast if hardware.slow == hardware.fast else parts(hardware.slow)
+        low, high = hardware.factor
+        return (low * fast[0], low * fast[1]), (high * slow[0], high * slow[1])
     tokens = 1.0 * B * T
     work = tokens * executed_per_token(model, train, C=C, L=L, T=T)
-    slow, fast = hardware.flops_per_second
+    least_rate, most_rate = hardware.flops_per_second
     logits = tokens * model.vocab_size
     least, most = (logits * seconds for seconds in hardware.logit_seconds)
-    return (work / fast + least, 0.0), (work / slow + most, 0.0)
+    return (work / most_rate + least, 0.0), (work / least_rate + most, 0.0)
 
 
 def evaluation_share(spec: RunSpec) -> float:

@@ -55,7 +55,8 @@ class Grid:
 
 def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     """Return the whole space's memory and speed on a device."""
-    planes = zip(*(_plane(space, mode, target, past) for mode in space.modes), strict=True)
+    known: dict[Any, Any] = {}
+    planes = zip(*(_plane(space, mode, target, past, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
     model = space.modes[0].model
     total = total_parameters(model, space.L, space.C)
@@ -72,13 +73,15 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     )
 
 
-def _plane(space: Space, mode: RunSpec, target: Target, past: Sequence[Measurement]) -> tuple[Any, Any, Any]:
+def _plane(
+    space: Space, mode: RunSpec, target: Target, past: Sequence[Measurement], known: dict[Any, Any]
+) -> tuple[Any, Any, Any]:
     """Return one mode's needed bytes, micro-step seconds and optimizer seconds, corrected by what was measured."""
     peak = peak_allocated(mode, n_layer=space.L, n_head=space.H, n_embd=space.C, micro_batch_size=space.B)
     speed = hardware(mode.train, target)
-    micro, optimizer = _seconds(space, mode, speed, peak.shape)
+    micro, optimizer = _seconds(space, mode, speed, known)
     need = np.empty(peak.shape)
-    work = _work(space, mode) * np.ones(peak.shape)
+    work = _work(space, mode) if past else None
     for here in _alike(peak, work, past):
         first = np.argwhere(here)[0]
         spec = space.spec(space.modes.index(mode), int(first[0]), int(first[1]))
@@ -93,10 +96,13 @@ def _plane(space: Space, mode: RunSpec, target: Target, past: Sequence[Measureme
     return need, micro, optimizer
 
 
-def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, shape: Any) -> tuple[Any, Any]:
+def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:
+    shape = (space.L.size, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    low, high = step_parts(mode.model, mode.train, speed, B=space.B, C=space.C, L=space.L, T=mode.sequence_length)
+    low, high = step_parts(
+        mode.model, mode.train, speed, B=space.B, C=space.C, L=space.L, T=mode.sequence_length, known=known
+    )
     micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
     return micro, optimizer
 

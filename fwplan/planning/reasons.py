@@ -58,6 +58,8 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     """Return why the next larger micro-batch of the same shape and mode is not taken."""
     mode, shape, micro = place
     sizes = grid.space.B[0]
+    if len(sizes) == 1:
+        return f"micro-batch {sizes[micro]} is pinned"
     if micro + 1 >= len(sizes):
         return f"micro-batch {sizes[micro]} is the largest searched"
     after = (mode, shape, micro + 1)

@@ -32,7 +32,7 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
     timed = pick.estimate.total_seconds is not None
     bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
-    yield f"{goal}, {bound}, on {escape(request.target.label)}, context {request.context_length}"
+    yield from _wrapped(escape(f"{goal}, {bound}, on {request.target.label}, context {request.context_length}"))
     yield f"[dim]objective: {suggestion.objective}[/]"
     yield ""
     yield f"[bold] {_HEAD}[/]"
