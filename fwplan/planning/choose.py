@@ -27,7 +27,7 @@ Place = tuple[int, int, int]  # mode, shape, micro-batch
 class Best:
     """For each shape its best run: arrays over the shapes. Where ok is false, none fits and has a horizon."""
 
-    place: Any  # flat index into the grid
+    micro: Any  # which micro-batch
     loss: Any
     seconds: Any
     needed: Any
@@ -35,49 +35,31 @@ class Best:
     parameters: Any
     ok: Any
 
-    def at(self, shape: int, like: tuple[int, ...]) -> Place:
-        """Return the place in the grid of a shape's best run."""
-        mode, row, micro = np.unravel_index(int(self.place[shape]), like)
-        return int(mode), int(row), int(micro)
+    def at(self, shape: int, modes: Any) -> Place:
+        """Return the place of a shape's best run; modes: the fastest at each shape and micro-batch."""
+        micro = int(self.micro[shape])
+        return int(modes[shape, micro]), shape, micro
 
 
 def best_of_each_shape(grid: Grid, horizon: Horizon, available: float) -> Best:
-    """Return every shape's best run that fits: the lowest loss, then the shortest time, then the plainest mode."""
-    fits = (grid.needed <= available) & horizon.possible
-    _, shapes, micros = fits.shape
-    seconds = np.nan_to_num(horizon.seconds, nan=0.0)
-    loss = np.where(fits, horizon.loss, np.inf)
-    least = loss.min(axis=(0, 2), keepdims=True)
-    close = fits & (loss <= least + LOSS_TOLERANCE / 4)
-    # without a speed the largest micro-batch without recomputation stands in for the fastest
-    speed = seconds if grid.timed else -np.broadcast_to(grid.space.B, fits.shape) + 1e6 * _costs(grid)
-    ranked = np.where(close, speed, np.inf).transpose(1, 0, 2).reshape(shapes, -1)
-    column = ranked.argmin(axis=1)
-    rows = np.arange(shapes)
-    place = np.ravel_multi_index((column // micros, rows, column % micros), fits.shape)
-
-    def take(array: Any) -> Any:
-        return np.broadcast_to(array, fits.shape).reshape(-1)[place]
-
+    """Return every shape's best run of a grid of one mode: the lowest loss, then the shortest time."""
+    fits = ((grid.needed <= available) & horizon.possible)[0]
+    seconds = np.nan_to_num(horizon.seconds[0], nan=0.0)
+    loss = np.where(fits, horizon.loss[0], np.inf)
+    close = fits & (loss <= loss.min(axis=1, keepdims=True) + LOSS_TOLERANCE / 4)
+    # without a speed the largest micro-batch of the plainest mode stands in for the fastest
+    slowness = seconds if grid.timed else 1e6 * grid.cost[0] - grid.space.B
+    micro = np.where(close, slowness, np.inf).argmin(axis=1)
+    rows = np.arange(len(micro))
     return Best(
-        place=place,
-        loss=take(loss),
-        seconds=take(seconds),
-        needed=take(grid.needed),
-        tokens=take(horizon.tokens),
+        micro=micro,
+        loss=loss[rows, micro],
+        seconds=seconds[rows, micro],
+        needed=grid.needed[0][rows, micro],
+        tokens=horizon.tokens[0][rows, micro],
         parameters=grid.total_parameters[:, 0],
-        ok=close.any(axis=(0, 2)),
+        ok=close.any(axis=1),
     )
-
-
-def _costs(grid: Grid) -> Any:
-    """Return how much each mode recomputes and leaves unfused, as a rank."""
-    ranks = [
-        4 * (not mode.train.compile) + (0 if mode.train.checkpointing == "none" else 3 / mode.train.checkpoint_every)
-        + 0.5 * (mode.train.loss == "chunked")
-        for mode in grid.space.modes
-    ]  # fmt: skip
-    return np.array(ranks)[:, None, None]
 
 
 def pick(best: Best, objective: Objective, *, target: float | None = None) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
     from fwplan.planning.space import Space
-    from fwplan.spec import RunSpec
+    from fwplan.spec import RunSpec, TrainSpec
     from fwplan.target import Target
 
 
@@ -30,6 +30,7 @@ class Grid:
     Attributes:
         space: what the places stand for.
         needed: the most bytes of the device that a run may need.
+        cost: how much a mode recomputes and leaves unfused, as a rank: stands in for a speed that is unknown.
         micro_seconds: middle of one micro-step's time; NaN where the speed is unknown.
         optimizer_seconds: and of the optimizer after them.
         parameters: (shapes, 1), without positions.
@@ -40,6 +41,7 @@ class Grid:
 
     space: Space
     needed: Any
+    cost: Any
     micro_seconds: Any
     optimizer_seconds: Any
     parameters: Any
@@ -64,6 +66,7 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     return Grid(
         space,
         need,
+        np.array([_cost(mode.train) for mode in space.modes])[:, None, None] * np.ones(need.shape),
         micro,
         optimizer,
         parameters=total - model.context_length * space.C,
@@ -71,6 +74,26 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
         flops_per_token=model_per_token(model, C=space.C, L=space.L, T=model.context_length),
         watts=speed.watts if speed else None,
     )
+
+
+def fastest_that_fits(grid: Grid, available: float) -> tuple[Grid, Any]:
+    """Return the grid with one mode at each shape and micro-batch, the fastest that fits; and which that is.
+
+    Modes differ in memory and in a micro-step's time alone, so what is fastest does not depend on the budgets.
+    """
+    slowness = grid.micro_seconds if grid.timed else grid.cost
+    mode = np.where(grid.needed <= available, slowness, np.inf).argmin(axis=0)
+
+    def chosen(array: Any) -> Any:
+        return np.take_along_axis(array, mode[None], axis=0)
+
+    names = ("needed", "cost", "micro_seconds", "optimizer_seconds")
+    return replace(grid, **{name: chosen(getattr(grid, name)) for name in names}), mode
+
+
+def _cost(train: TrainSpec) -> float:
+    again = 0 if train.checkpointing == "none" else 3 / train.checkpoint_every
+    return 4 * (not train.compile) + again + 0.5 * (train.loss == "chunked")
 
 
 def _plane(

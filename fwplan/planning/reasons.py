@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, best_of_each_shape
+from fwplan.planning.grid import fastest_that_fits
 from fwplan.planning.horizon import horizon_of
 from fwplan.units import GIB
 
@@ -66,17 +67,25 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     need = float(grid.needed[after])
     if need > available:
         return f"micro-batch {sizes[micro + 1]} may need {need / GIB:.1f} of {available / GIB:.1f} GiB"
-    if not horizon.possible[after]:
+    if not horizon.possible[0][after[1:]]:
         return f"micro-batch {sizes[micro + 1]} would make the batch larger than advised"
     if not grid.timed:
         return f"micro-batch {sizes[micro]} is the largest of the plainest mode"
-    per_token = horizon.seconds / horizon.tokens
-    change = float(per_token[after] / per_token[place] - 1)
+    change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
     return f"micro-batch {sizes[micro + 1]} fits and does not pay: {change:+.1%} time a token"
 
 
-def sensitivity(grid: Grid, request: Request, available: float, loss: float) -> tuple[str, ...]:
-    """Return what would lower the expected loss if there were more of it, the most first."""
+def _per_token(grid: Grid, horizon: Horizon, place: Place) -> float:
+    accumulation, size = horizon.grad_accum_steps[0][place[1:]], grid.space.B[0, place[2]]
+    step = accumulation * grid.micro_seconds[place] + grid.optimizer_seconds[place]
+    return float(step / (accumulation * size))
+
+
+def sensitivity(grid: Grid, fastest: Grid, request: Request, available: float, loss: float) -> tuple[str, ...]:
+    """Return what would lower the expected loss if there were more of it, the most first.
+
+    fastest is the grid of the fastest modes that fit what is available.
+    """
     changes: list[tuple[float, str]] = []
     more: dict[str, dict[str, Any]] = {"twice the hours": {"hours": 2 * request.hours}}
     if request.tokens:
@@ -86,9 +95,14 @@ def sensitivity(grid: Grid, request: Request, available: float, loss: float) -> 
     if request.data and request.data.tokens:
         more["twice the text"] = {"data": request.data.model_copy(update={"tokens": 2 * request.data.tokens})}
     for name, change in more.items() if request.objective != "cheapest" else ():
-        changes.append((_lowest(grid, replace(request, **change), available), name))
+        changes.append((_lowest(fastest, replace(request, **change), available), name))
     if request.objective != "cheapest":
-        changes.append((_lowest(grid, request, 1.5 * available), "half as much memory again"))
+        changes.append(
+            (
+                _lowest(fastest_that_fits(grid, 1.5 * available)[0], request, 1.5 * available),
+                "half as much memory again",
+            )
+        )
     return tuple(f"{name}: {low - loss:+.3f} nats" for low, name in sorted(changes) if np.isfinite(low))
 
 

@@ -15,7 +15,7 @@ from fwplan.estimation import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET
 from fwplan.estimators.speed import middle, model_flops
 from fwplan.planning.choose import Best, best_of_each_shape, pareto, pick
-from fwplan.planning.grid import grid_of
+from fwplan.planning.grid import fastest_that_fits, grid_of
 from fwplan.planning.horizon import horizon_of, seconds_allowed
 from fwplan.planning.reasons import sensitivity, why_not_bigger, why_not_larger_micro_batch, why_not_smaller
 from fwplan.planning.space import space_of
@@ -48,28 +48,27 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
             f"the memory of {request.target.label} is unknown", hint="say it: --vram 12", exit_code=ExitCode.UNDECIDABLE
         )
     grid = grid_of(space_of(request), request.target, past)
-    horizon = horizon_of(grid, request)
-    best = best_of_each_shape(grid, horizon, available)
+    fastest, modes = fastest_that_fits(grid, available)
+    horizon = horizon_of(fastest, request)
+    best = best_of_each_shape(fastest, horizon, available)
     target = request.loss - FINEWEB_OFFSET[1] if request.loss is not None else None
     while True:
         shape = pick(best, request.objective, target=target)
         if shape is None:
             raise _nothing(request, grid, best, available)
-        chosen = _candidate(grid, horizon, best.at(shape, grid.needed.shape), request, past)
+        chosen = _candidate(grid, horizon, best.at(shape, modes), request, past)
         if chosen.estimate.verdict == "fits":  # as the arrays say; the scalar estimate has the last word
             break
         best = _without(best, shape)
-    others = [_candidate(grid, horizon, best.at(i, grid.needed.shape), request, past) for i in _others(best, shape)]
+    others = [_candidate(grid, horizon, best.at(i, modes), request, past) for i in _others(best, shape)]
     return Suggestion(
         request=request,
         pick=chosen,
         alternatives=tuple(other for other in others if other.estimate.verdict == "fits"),
         why_not_bigger=why_not_bigger(grid, best, shape, available),
         why_not_smaller=why_not_smaller(best, shape),
-        why_not_larger_micro_batch=why_not_larger_micro_batch(
-            grid, horizon, best.at(shape, grid.needed.shape), available
-        ),
-        sensitivity=sensitivity(grid, request, available, float(best.loss[shape])),
+        why_not_larger_micro_batch=why_not_larger_micro_batch(grid, horizon, best.at(shape, modes), available),
+        sensitivity=sensitivity(grid, fastest, request, available, float(best.loss[shape])),
         shapes=grid.space.shapes,
         runs=grid.space.runs,
     )
@@ -129,8 +128,8 @@ def _candidate(grid: Grid, horizon: Horizon, place: Place, request: Request, pas
     """Return a run of the grid with its recipe, estimated; cut until the middle of its time is within the budget."""
     most = seconds_allowed(request, grid.watts)
     spec = grid.space.spec(*place)
-    steps = int(horizon.steps[place])
-    spec = _replace(spec, grad_accum_steps=int(horizon.grad_accum_steps[place]))
+    steps = int(horizon.steps[0][place[1:]])
+    spec = _replace(spec, grad_accum_steps=int(horizon.grad_accum_steps[0][place[1:]]))
     while True:
         chosen = estimate(with_recipe(spec, steps, request), request.target, measurements=past)
         if chosen.total_seconds is None or middle(chosen.total_seconds) <= most * (1 + 1e-9) or steps == 1:
