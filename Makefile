@@ -47,6 +47,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/data_kills.py
 	$(BIN)/python benchmarks/mem_tracker.py
 	$(BIN)/python benchmarks/accuracy.py --compiled
+	$(BIN)/python benchmarks/throughput.py
 	$(BIN)/python benchmarks/reserved.py
 	$(BIN)/python benchmarks/closed_form.py
 

@@ -18,7 +18,8 @@ from report import table, write_result
 
 from fwplan.estimation import estimate
 from fwplan.estimators.memory import estimate_memory
-from fwplan.planner import Request, search
+from fwplan.planning.request import Request
+from fwplan.planning.search import search
 from fwplan.spec import DeviceSpec, RunSpec
 from fwplan.target import named_gpu
 from fwplan.train.batches import Batches

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fwplan.estimators import overhead
 from fwplan.estimators.overhead import Range
 
 if TYPE_CHECKING:
     from fwplan.calibration import Calibration
-    from fwplan.estimators.memory import Memory
     from fwplan.spec import DeviceSpec, RunSpec
 
 Verdict = Literal["fits", "fits_at_point", "does_not_fit", "undecidable", "no_device"]
+
+
+class Peak(Protocol):
+    """A peak of live tensors and the interval around it: a Memory's, or arrays of many."""
+
+    @property
+    def allocated_bytes(self) -> Any:
+        """The peak."""
+
+    @property
+    def allocated_interval(self) -> tuple[Any, Any]:
+        """Its ends."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +45,7 @@ class Use:
     needed: Range
 
 
-def device_use(spec: RunSpec, memory: Memory, device_type: str, calibration: Calibration | None) -> Use:
+def device_use(spec: RunSpec, memory: Peak, device_type: str, calibration: Calibration | None) -> Use:
     """Return what a step of this memory takes of a device, corrected by what was measured on it."""
     allocated = _allocated(memory, calibration)
     if device_type == "cpu":
@@ -61,7 +72,7 @@ def _resident(allocated: Range, calibration: Calibration | None) -> Range:
     return _plus(_times(allocated, overhead.CPU_RESIDENT_OVER_LIVE), overhead.CPU_RUNTIME)
 
 
-def _allocated(memory: Memory, calibration: Calibration | None) -> Range:
+def _allocated(memory: Peak, calibration: Calibration | None) -> Range:
     if calibration is None or calibration.allocated_ratio is None:
         low, high = memory.allocated_interval
         return Range(low, memory.allocated_bytes, high)

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from fwplan import __version__, cli_data, cli_machine
+from fwplan.cli_planning import register as register_planning
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.print_json import print_json
 
@@ -32,37 +33,6 @@ def _root() -> None:
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-@app.command()
-def suggest(
-    tokens: Annotated[
-        str | None, typer.Option(help="Tokens to train on: 10e9, 10B. Default: what the hours allow.")
-    ] = None,
-    hours: Annotated[float, typer.Option(min=1e-6, help="Longest training time.")] = 168.0,
-    gpu: Gpu = None,
-    vram: Vram = None,
-    device: Annotated[str | None, typer.Option(help="cpu: plan for this machine's processor.")] = None,
-    data: Annotated[str | None, typer.Option(help="FineWeb-shaped parquet: a file, a folder or a glob.")] = None,
-    context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
-    output: Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")] = Path("plan.json"),
-    as_json: Json = False,
-) -> None:
-    """Search for the model worth training on a device, and write plan.json."""
-    from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
-    from fwplan.render.suggest import suggest_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
-
-    commands.refuse_output(output)
-    suggestion = commands.suggest(
-        tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context
-    )
-    plan = suggestion.plan
-    plan.save(output)
-    if as_json:
-        print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
-    else:
-        show(suggest_lines(suggestion, str(output)))
 
 
 @app.command()
@@ -181,6 +151,9 @@ def measure(
     show(measure_lines(report))
     if report.problem is not None:
         raise report.problem
+
+
+register_planning(app)
 
 
 def main() -> None:

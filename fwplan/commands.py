@@ -18,9 +18,9 @@ from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files, fineweb_pattern
 from fwplan.fixes import Fix, fixes
 from fwplan.plan import Plan, Prediction, run_directory
-from fwplan.planner import Request, Suggestion, search
+from fwplan.planning.request import OBJECTIVES, Request, parse_pins
 from fwplan.spec import DataSpec, RunSpec
-from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
+from fwplan.target import Target, detected, named_gpu, nominal_gpu, target_of, this_cpu
 from fwplan.units import GIB, gib, parse_count, parse_gib, si
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from fwplan.data.shards import TokenShards
     from fwplan.measurement import Measurement
     from fwplan.measuring.request import MeasureReport
+    from fwplan.planning.cards import CardTable
+    from fwplan.planning.solve import Solution
+    from fwplan.planning.suggestion import Suggestion
     from fwplan.traced import Traced
     from fwplan.train.loop import TrainResult
 
@@ -49,6 +52,7 @@ def suggest(
     device: str | None = None,
     data: str | Path | None = None,
     context: int = 1024,
+    **wishes: Any,
 ) -> Suggestion:
     """Return the model worth training on a device, its rivals and the reasons; `.plan.save(path)` writes it.
 
@@ -60,23 +64,82 @@ def suggest(
         device: "cpu" or "cuda": this machine's.
         data: FineWeb-shaped parquet, whose unique tokens limit what is worth repeating.
         context: tokens per sequence.
+        wishes: epochs, objective ("loss", "largest", "fastest", "cheapest"), loss (in nats, for "cheapest"),
+            gpu_hour_price, kwh_price, budget (money) and settings (texts such as "micro_batch_size=8").
 
     Raises:
         FwplanError: an argument cannot be used, or nothing fits.
     """
+    from fwplan.planning.search import search  # noqa: PLC0415  # numpy, for who searches
+
+    target = _target(gpu, vram, device) or detected() or this_cpu()
+    return search(_request(target, tokens=tokens, hours=hours, data=data, context=context, **wishes))
+
+
+def suggest_cards(
+    sizes: Sequence[str], *, tokens: float | str | None = None, hours: float = 168.0, context: int = 1024, **wishes: Any
+) -> CardTable:
+    """Return what `suggest` picks for cards of several nominal sizes in GB, as `suggest --vram 12,16,24` prints it.
+
+    Raises:
+        FwplanError: an argument cannot be used, or nothing fits one of the cards.
+    """
+    from fwplan.planning.cards import card_table  # noqa: PLC0415
+
+    targets = [nominal_gpu(parse_gib(size)) for size in sizes]
+    return card_table([_request(t, tokens=tokens, hours=hours, data=None, context=context, **wishes) for t in targets])
+
+
+def refuse_with_cards(**options: object) -> None:
+    """Raise where an option was given that a table of cards has no room for."""
+    for name, value in options.items():
+        if value is not None:
+            raise FwplanError(f"--{name} and several --vram were both asked for", hint="give one of them")
+
+
+def _request(
+    target: Target,
+    *,
+    tokens: float | str | None,
+    hours: float,
+    data: str | Path | None,
+    context: int,
+    settings: Sequence[str] = (),
+    **wishes: Any,
+) -> Request:
     if not 0 < float(hours) <= MAX_HOURS:
         raise FwplanError(f"--hours must be above 0 and at most {MAX_HOURS:g}, not {hours}", hint="a week is 168")
     if not 1 <= context <= MAX_CONTEXT:
         raise FwplanError(f"--context must be 1 to {MAX_CONTEXT}, not {context}", hint="GPT-2's is 1024")
-    return search(
-        Request(
-            target=_target(gpu, vram, device) or detected() or this_cpu(),
-            tokens=parse_count(str(tokens)) if tokens is not None else None,
-            hours=float(hours),
-            context_length=int(context),
-            data=_counted(data) if data is not None else None,
-        )
+    request = Request(
+        target=target,
+        tokens=parse_count(str(tokens)) if tokens is not None else None,
+        hours=float(hours),
+        context_length=int(context),
+        data=_counted(data) if data is not None else None,
+        pins=parse_pins(settings),
+        **wishes,
     )
+    _refuse_wishes(request)
+    return request
+
+
+def _refuse_wishes(request: Request) -> None:
+    """Raise where what is wished for contradicts itself."""
+    if request.objective not in OBJECTIVES:
+        raise FwplanError(f"unknown objective {request.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
+    if (request.objective == "cheapest") != (request.loss is not None):
+        raise FwplanError("--objective cheapest and --loss go together", hint="--objective cheapest --loss 3.3")
+    if request.epochs is not None and request.data is None:
+        raise FwplanError("--epochs needs --data: passes over what?", hint="--data fineweb/*.parquet, or --tokens")
+    if request.budget is not None and request.gpu_hour_price is None and request.kwh_price is None:
+        raise FwplanError("--budget needs a price", hint="--gpu-hour-price 0.40, or --kwh-price 0.30")
+    for name in ("loss", "epochs", "gpu_hour_price", "kwh_price", "budget"):
+        value = getattr(request, name)
+        if value is not None and not 0 < value < float("inf"):
+            raise FwplanError(
+                f"--{name.replace('_', '-')} must be above 0, not {value:g}", hint="fwplan suggest --help"
+            )
 
 
 def _target(gpu: str | None, vram: float | str | None, device: str | None) -> Target | None:
@@ -136,6 +199,37 @@ def refuse_output(output: Path) -> None:
             where=str(started),
             hint="choose another place: -o plan2.json",
         )
+
+
+def solve(
+    field: str,
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    gpu: str | None = None,
+    vram: float | str | None = None,
+    device: str | None = None,
+) -> Solution:
+    """Return the largest value of one field of a run that still fits a device.
+
+    Args:
+        field: such as "micro_batch_size", "n_layer", "n_embd" or "context_length".
+        config: anything that explain reads.
+        overrides: nanoGPT-style "--key=value".
+        gpu: a card by name.
+        vram: a card by its nominal memory in GiB.
+        device: "cpu" or "cuda": this machine's.
+
+    Raises:
+        FwplanError: the file cannot be read, no such field, or not even its smallest value fits (exit code 3).
+    """
+    from fwplan.planning.solve import largest_that_fits  # noqa: PLC0415
+
+    spec = _decided(load_config(config, overrides))
+    target = _target(gpu, vram, device) or (target_of(spec.device) if spec.device else None) or detected()
+    if target is None:
+        raise FwplanError("fits on what? no device is named", hint=f"fwplan solve {field} {config} --gpu 4070")
+    return largest_that_fits(spec, field, target, load_measurements())
 
 
 # ---------------------------------------------------------------- explain

@@ -147,7 +147,7 @@ def estimate(
     if target is not None and available is None:
         reason = f"the memory of {target.label} is unknown"
     parameters, tokens = count_parameters(spec.model), count_run_tokens(spec)
-    speed = hardware(spec, target) if target else None
+    speed = hardware(spec.train, target) if target else None
     measured = calibration.step_seconds(spec, speed) if calibration else None
     seconds = measured or (step_seconds(spec, speed) if speed else None)
     run = spec.steps * (1 + evaluation_share(spec)) if spec.steps else None

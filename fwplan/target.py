@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 from fwplan.devices import detect, detect_cpu, find_gpu, gpus_with, usable_total
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import DESKTOP_BYTES
-from fwplan.estimators.speed import Hardware, cpu_hardware, gpu_hardware
+from fwplan.estimators.roofline import Card
+from fwplan.estimators.speed import PRIOR, GpuHardware, cpu_hardware, family
 from fwplan.spec import DeviceSpec
 from fwplan.units import GIB, gib
 
 if TYPE_CHECKING:
     from fwplan.devices import Device
-    from fwplan.spec import RunSpec
+    from fwplan.estimators.speed import Hardware
+    from fwplan.spec import TrainSpec
 
 
 @dataclass(frozen=True)
@@ -120,19 +122,21 @@ def _filled(device: DeviceSpec, known: DeviceSpec) -> DeviceSpec:
     return device.model_copy(update={name: getattr(known, name) for name in open_fields})
 
 
-def hardware(spec: RunSpec, target: Target) -> Hardware | None:
-    """Return how fast the target should run specs of this mode, by its table row or its matrix rate; None: unknown."""
+def hardware(train: TrainSpec, target: Target) -> Hardware | None:
+    """Return how fast the target should run this mode, by its table rows or its matrix rate; None: unknown."""
     if target.device.type == "cpu":
-        return cpu_hardware(spec, target.matmul_flops) if target.matmul_flops else None
-    rates = [card.dense_tflops for card in target.cards if card.dense_tflops]
-    if not rates:
+        return cpu_hardware(train, target.matmul_flops) if target.matmul_flops else None
+    cards = sorted(filter(None, (_roofline(card) for card in target.cards)), key=lambda card: card.matrix_flops)
+    if not cards:
         return None
-    nvidia = all(card.vendor == "nvidia" for card in target.cards)
-    capability = target.cards[0].compute_capability if len(target.cards) == 1 and nvidia else None
-    return gpu_hardware(
-        spec,
-        (min(rates), max(rates)),
-        consumer=nvidia and all(card.consumer for card in target.cards),
-        compute_capability=float(capability) if capability else None,
-        watts=target.cards[0].tdp_watts if len(target.cards) == 1 else None,
-    )
+    factors = [PRIOR[card.family] for card in cards]
+    watts = target.cards[0].tdp_watts if len(target.cards) == 1 else None
+    return GpuHardware(cards[0], cards[-1], (min(f[0] for f in factors), max(f[1] for f in factors)), watts)
+
+
+def _roofline(card: Device) -> Card | None:
+    if card.dense_tflops is None or card.bandwidth_gb_s is None or card.sm_count is None:
+        return None
+    nvidia = card.vendor == "nvidia"  # AMD's gfx versions would read as compute capabilities
+    kind = family(consumer=nvidia and card.consumer, compute_capability=card.compute_capability if nvidia else "")
+    return Card(card.dense_tflops * 1e12, card.bandwidth_gb_s * 1e9, card.sm_count, kind)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwplan.budget import device_use
 from fwplan.errors import FwplanError
-from fwplan.estimators.memory import memory_lines, phases_of, unsupported
+from fwplan.estimators import overhead
+from fwplan.estimators.memory import is_traced, memory_lines, phases_of, unsupported
 from fwplan.estimators.parameters import block_parameters, total_parameters
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import Sizes, sizes
@@ -17,6 +19,8 @@ from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from fwplan.calibration import Calibration
+    from fwplan.estimators.overhead import Range
     from fwplan.spec import RunSpec
 
     Ints = npt.NDArray[np.int64]
@@ -36,15 +40,49 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
         FwplanError: the mode's memory is undecidable, or cannot be taken many at a time.
     """
     reason = unsupported(spec)
-    if reason is None and spec.train.checkpointing == "block" and spec.train.checkpoint_every > 1:
-        reason = "whether the top block is recomputed differs with the depth"
     if reason is not None:
-        raise FwplanError(f"undecidable: {reason}", hint="estimate these one by one")
+        raise FwplanError(f"undecidable: {reason}", hint="choose a mode that is modelled")
     arrays = np.broadcast_arrays(*(np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)))
-    s = _many(spec, *arrays)
+    every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
+    if every == 1:
+        return _peak(_many(spec, *arrays), spec)
+    peak = np.zeros(arrays[0].shape, dtype=np.int64)
+    above = (arrays[0] - 1) % every  # blocks above the highest recomputed one decide which lines there are
+    for rest in range(every):
+        here = above == rest
+        if here.any():
+            s = _many(spec, *(x[here] for x in arrays))
+            peak[here] = _peak(replace(s, above=rest, recomputes_top=rest == 0), spec)
+    return peak
+
+
+def needed(spec: RunSpec, peak: Ints, calibration: Calibration | None) -> Range:
+    """Return what runs like spec with these peaks need of the device, as estimate() says for each alone."""
+    cuda = spec.device is None or spec.device.type == "cuda"
+    above = overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point if cuda else 0
+    high = (peak + above + _error(spec) * peak).astype(np.int64)
+    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
+
+
+def _error(spec: RunSpec) -> float:
+    """Return how far above the formula this mode's peak may be, relative; as estimators/memory.py has it."""
+    if spec.train.compile:
+        return overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
+    return overhead.EAGER_ERROR if is_traced(spec) else overhead.UNPROVEN_ERROR
+
+
+@dataclass(frozen=True)
+class _Peaks:
+    """What device_use asks of an estimated memory, with arrays. The low end is not known here and not used."""
+
+    allocated_bytes: Any
+    allocated_interval: tuple[Any, Any]
+
+
+def _peak(s: Sizes, spec: RunSpec) -> Ints:
     lines = [(int(line.phases), line.bytes) for line in memory_lines(s, spec)]
     wanted = int(phases_of(s))
-    peak = np.zeros(arrays[0].shape, dtype=np.int64)
+    peak = np.zeros(np.shape(s.B), dtype=np.int64)
     for bit in (phase.value for phase in Phase if phase.value & wanted):
         np.maximum(peak, sum(size for phases, size in lines if phases & bit), out=peak)
     return peak
@@ -53,7 +91,7 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
 def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
     s, model = sizes(spec), spec.model
     N = B * s.T
-    recomputed = spec.train.checkpointing == "block"
+    R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
     return replace(
         s,
         B=B,
@@ -66,6 +104,6 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         W=block_parameters(C, bias=model.bias),
         positions=model.context_length * C,
         linear=12 * C * C + (9 * C if model.bias else 0),
-        K=0 * L if recomputed else L,
-        R=L if recomputed else 0 * L,
+        K=L - R,
+        R=R,
     )

@@ -65,7 +65,7 @@ ONLY_IN = {
     "pyarrow": ("data",),
     "tiktoken": ("data",),
     "rich": ("render", "train/log.py"),
-    "typer": ("cli.py", "cli_data.py", "cli_machine.py"),
+    "typer": ("cli",),
 }
 
 

@@ -121,7 +121,7 @@ def test_a_hostile_config_is_not_executed(fwplan, folder):
         (["suggest", "--vram", "12", "--tokens", "100"], "not even one sequence"),
         (["suggest", "--vram", "12", "--hours", "1e300"], "--hours"),
         (["suggest", "--vram", "1e18"], "out of range"),
-        (["suggest", "--vram", "12,5"], "'12,5'"),
+        (["suggest", "--vram", "12;5"], "'12;5'"),
         (["suggest", "--gpu", ""], "unknown GPU ''"),
         (["run", "spec.json", "--device", "cpu"], "1 FineWeb file,"),
         (["run", "spec.json", "--device", "cuda"], "cuda"),

@@ -9,7 +9,8 @@ from fwplan import commands
 from fwplan.errors import FwplanError
 from fwplan.render.explain import explain_lines
 from fwplan.render.run import run_lines
-from fwplan.render.suggest import suggest_lines
+from fwplan.render.solve import solve_lines
+from fwplan.render.suggest import card_lines, suggest_lines
 from fwplan.render.terminal import error_lines, show
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -60,6 +61,24 @@ def test_explain_fixed(capsys):
 
 def test_suggest(capsys):
     _check("suggest-vram-12", suggest_lines(commands.suggest(vram=12, tokens=10e9), "plan.json"), capsys)
+
+
+def test_suggest_within_money_and_pins(capsys):
+    found = commands.suggest(
+        gpu="RTX 4070", objective="cheapest", loss=3.3, gpu_hour_price=0.3, kwh_price=0.3, budget=40.0,
+        settings=["micro_batch_size=8"],
+    )  # fmt: skip
+    _check("suggest-cheapest", suggest_lines(found, "plan.json"), capsys)
+
+
+def test_suggest_for_several_cards(capsys):
+    found = commands.suggest_cards(["8", "12", "16", "24", "40", "48", "80"], tokens=10e9)
+    _check("suggest-cards", card_lines(found), capsys)
+
+
+def test_solve(capsys):
+    found = commands.solve("micro_batch_size", "config.py", ["--compile=True"], gpu="RTX 4070")
+    _check("solve-4070", solve_lines(found), capsys)
 
 
 def test_error(capsys):

@@ -3,9 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fwplan.budget import device_use
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import estimate_memory
-from fwplan.vectorised import peak_allocated
+from fwplan.vectorised import needed, peak_allocated
 
 
 @given(
@@ -18,6 +19,8 @@ from fwplan.vectorised import peak_allocated
             {"loss": "chunked"},
             {"compile": False},
             {"checkpointing": "block"},
+            {"checkpointing": "block", "checkpoint_every": 2},
+            {"checkpointing": "block", "checkpoint_every": 4, "compile": False},
             {"grad_accum_steps": 4},
             {"compile": False, "checkpointing": "block", "loss": "chunked"},
             {"attention": "math"},
@@ -45,6 +48,17 @@ def test_shapes_broadcast(run_spec):
 
 
 def test_what_cannot_be_taken_together_is_refused(run_spec):
-    for fields in ({"parallel": "fsdp", "world_size": 2}, {"checkpointing": "block", "checkpoint_every": 2}):
-        with pytest.raises(FwplanError, match="undecidable"):
-            peak_allocated(run_spec(**fields), n_layer=1, n_head=1, n_embd=64, micro_batch_size=1)
+    spec = run_spec(parallel="fsdp", world_size=2)
+    with pytest.raises(FwplanError, match="undecidable"):
+        peak_allocated(spec, n_layer=1, n_head=1, n_embd=64, micro_batch_size=1)
+
+
+@pytest.mark.parametrize(
+    "mode", [{}, {"compile": False}, {"returns_logits": True}, {"parallel": "ddp", "world_size": 2, "compile": False}]
+)
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_what_many_need_is_what_each_needs(run_spec, mode, device):
+    spec = run_spec(device=device, **mode)
+    peak = peak_allocated(spec, n_layer=12, n_head=12, n_embd=768, micro_batch_size=[1, 16])
+    memories = [estimate_memory(run_spec(micro_batch_size=size, device=device, **mode)) for size in (1, 16)]
+    assert needed(spec, peak, None).high.tolist() == [device_use(spec, m, device, None).needed.high for m in memories]

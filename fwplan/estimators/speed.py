@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.parameters import count_parameters
+from fwplan.estimators.parameters import total_parameters
+from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
 
 if TYPE_CHECKING:
-    from fwplan.spec import RunSpec
+    from fwplan.estimators.kernels import Family
+    from fwplan.spec import ModelSpec, RunSpec, TrainSpec
 
 Interval = tuple[float, float]
 
@@ -31,26 +33,27 @@ def model_flops(spec: RunSpec) -> Flops:
     embedding's gather, the optimizer.
     """
     model = spec.model
-    multiplied = count_parameters(model).non_position
-    if not model.tied_embeddings:
-        multiplied -= model.vocab_size * model.n_embd
-    per_token = 6 * multiplied + 12 * model.n_layer * model.n_embd * spec.sequence_length
+    per_token = model_per_token(model, C=model.n_embd, L=model.n_layer, T=spec.sequence_length)
     per_step = per_token * spec.tokens_per_step
     return Flops(per_token, per_step, None if spec.steps is None else per_step * spec.steps)
 
 
 def executed_flops(spec: RunSpec) -> float:
-    """Return the FLOPs that one process runs in a step: its share of model_flops plus checkpointing's second forward.
+    """Return the FLOPs that one process runs in a step: its share of model_flops, and checkpointing's forward."""
+    model, train = spec.model, spec.train
+    per_token = executed_per_token(model, train, C=model.n_embd, L=model.n_layer, T=spec.sequence_length)
+    return float(per_token * spec.tokens_per_step / train.world_size)
+
+
+def executed_per_token(model: ModelSpec, train: TrainSpec, *, C: Any, L: Any, T: int) -> Any:
+    """Return the FLOPs run for a token by a model of width C and depth L, or arrays of them.
 
     A recomputed block runs its forward again: 24 C^2 + 4 C T per token, a third of its 72 C^2 + 12 C T.
     """
-    model, train = spec.model, spec.train
-    share = model_flops(spec).per_step / train.world_size
+    work = model_per_token(model, C=C, L=L, T=T)
     if train.checkpointing == "none":
-        return share
-    recomputed = -(-model.n_layer // train.checkpoint_every)
-    per_token = recomputed * (24 * model.n_embd**2 + 4 * model.n_embd * spec.sequence_length)
-    return share + per_token * spec.tokens_per_step / train.world_size
+        return work
+    return work + -(-L // train.checkpoint_every) * (24 * C * C + 4 * C * T)
 
 
 def micro_step_flops(spec: RunSpec) -> float:
@@ -58,46 +61,51 @@ def micro_step_flops(spec: RunSpec) -> float:
     return executed_flops(spec) / spec.train.grad_accum_steps
 
 
+def model_per_token(model: ModelSpec, *, C: Any, L: Any, T: int) -> Any:
+    """Return the model FLOPs of a token for width C and depth L, or arrays of them."""
+    multiplied = total_parameters(model, L, C) - model.context_length * C
+    if not model.tied_embeddings:
+        multiplied = multiplied - model.vocab_size * C
+    return 6 * multiplied + 12 * L * C * T
+
+
 @dataclass(frozen=True)
-class Hardware:
-    """How fast a device runs. Intervals, not points.
+class CpuHardware:
+    """How fast a processor runs. Intervals, not points.
 
     Attributes:
         flops_per_second: achieved in matrix products.
-        block_seconds: fixed cost of a block in each micro-step (kernel launches).
         logit_seconds: cost of one logit beyond its matrix product (memory traffic of the softmax).
-        watts: full board power; None: unknown.
     """
 
     flops_per_second: Interval
-    block_seconds: Interval = (0.0, 0.0)
-    logit_seconds: Interval = (0.0, 0.0)
+    logit_seconds: Interval
     watts: float | None = None
 
 
-# MFU of well-made training loops, low and high, by kind of card. Evidence: gollem 124M on a 24 GB Ampere GeForce at
-# micro-batch 32, compiled: 63,146 tokens/s, 0.76 of 71 TFLOPS; one RTX 4070 log: 49 of 58 TFLOP/s; users' runs 30-50 %.
-# llm-foundry's published A100 rows 40-64 %, H100 rows 27-46 %; gollem 124M on an H100 30 %.
-_MFU: dict[str, Interval] = {"geforce": (0.30, 0.82), "hopper": (0.25, 0.46), "other": (0.30, 0.62)}
-# Eager against compiled: gollem's H100 ladder 0.87, nanoGPT's README 0.54.
-_EAGER: Interval = (0.54, 0.87)
-# fp32 without TF32, over the half-precision peak: gollem fp32 rows 0.14 (RTX 3090) and 0.02 (H100).
-_FP32: Interval = (0.02, 0.14)
-# Fixed cost of a micro-step per block, from micro-batch 1 to 8 of the gollem rows: 17 ms and 8 ms over 12 blocks.
-_BLOCK_SECONDS: Interval = (0.6e-3, 1.4e-3)
+@dataclass(frozen=True)
+class GpuHardware:
+    """How fast a GPU runs: the slowest and the fastest card that it may be, and the prior around their roofline."""
+
+    slow: Card
+    fast: Card
+    factor: Interval
+    watts: float | None = None
 
 
-def gpu_hardware(
-    spec: RunSpec, dense_tflops: Interval, *, consumer: bool, compute_capability: float | None, watts: float | None
-) -> Hardware:
-    """Return the prior speed of a CUDA GPU whose dense half-precision peak is dense_tflops (one card: low == high)."""
-    hopper = compute_capability is not None and 9 <= compute_capability < 10
-    low, high = _MFU["geforce" if consumer else "hopper" if hopper else "other"]
-    if spec.train.dtype == "float32":
-        low, high = _FP32
-    elif not spec.train.compile:
-        low, high = low * _EAGER[0], high * _EAGER[1]
-    return Hardware((low * dense_tflops[0] * 1e12, high * dense_tflops[1] * 1e12), _BLOCK_SECONDS, watts=watts)
+Hardware = CpuHardware | GpuHardware
+
+# A run's time over its roofline's: least and most. The rows that the roofline was fitted to are tuned training loops on
+# idle machines, within 0.8 to 1.25 of it on the half it has not seen. Most users' runs are slower: 30-50 % of a
+# GeForce's peak where the tuned ones reach 75 %.
+PRIOR: dict[Family, Interval] = {"geforce": (0.85, 2.0), "hopper": (0.85, 1.5), "other": (0.85, 1.5)}
+
+
+def family(*, consumer: bool, compute_capability: str) -> Family:
+    """Return which efficiencies hold for a card."""
+    if consumer:
+        return "geforce"
+    return "hopper" if compute_capability.startswith("9.") else "other"
 
 
 # A CPU training step's matrix products over numpy's fp32 rate, and seconds a logit on top. Measured on 2 x86-64 cores
@@ -109,21 +117,62 @@ _CPU_HALF: Interval = (0.03, 1.5)
 _CPU_LOGIT: dict[str, Interval] = {"full": (3e-9, 14e-9), "chunked": (1.5e-9, 5e-9)}
 
 
-def cpu_hardware(spec: RunSpec, matmul_flops: float) -> Hardware:
+def cpu_hardware(train: TrainSpec, matmul_flops: float) -> CpuHardware:
     """Return the prior speed of a CPU whose fp32 matrix product was timed at matmul_flops FLOP/s."""
-    low, high = _CPU_EFFICIENCY if spec.train.dtype == "float32" else _CPU_HALF
-    return Hardware((low * matmul_flops, high * matmul_flops), logit_seconds=_CPU_LOGIT[spec.train.loss])
+    low, high = _CPU_EFFICIENCY if train.dtype == "float32" else _CPU_HALF
+    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss])
 
 
 def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
     """Return the least and the most seconds that one optimizer step takes."""
-    work = executed_flops(spec)
-    launches = spec.train.grad_accum_steps * spec.model.n_layer
-    logits = spec.tokens_per_step // spec.train.world_size * spec.model.vocab_size
-    slow, fast = hardware.flops_per_second
-    (block_low, block_high), (logit_low, logit_high) = hardware.block_seconds, hardware.logit_seconds
-    low = work / fast + launches * block_low + logits * logit_low
-    return low, work / slow + launches * block_high + logits * logit_high
+    model, train = spec.model, spec.train
+    low, high = many_step_seconds(
+        model, train, hardware, B=train.micro_batch_size, C=model.n_embd, L=model.n_layer, T=spec.sequence_length
+    )
+    return float(low), float(high)
+
+
+def many_step_seconds(
+    model: ModelSpec, train: TrainSpec, hardware: Hardware, *, B: Any, C: Any, L: Any, T: int
+) -> tuple[Any, Any]:
+    """Return step_seconds of runs of this mode, of micro-batch B, width C and depth L: numbers, or arrays of them."""
+    low, high = step_parts(model, train, hardware, B=B, C=C, L=L, T=T)
+    accumulation = train.grad_accum_steps
+    return accumulation * low[0] + low[1], accumulation * high[0] + high[1]
+
+
+def step_parts(
+    model: ModelSpec,
+    train: TrainSpec,
+    hardware: Hardware,
+    *,
+    B: Any,
+    C: Any,
+    L: Any,
+    T: int,
+    known: dict[Any, Any] | None = None,
+) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """Return least and most seconds, each as those of one micro-step and those of the optimizer after them.
+
+    known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
+    """
+    if isinstance(hardware, GpuHardware):
+        shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
+
+        def parts(card: Card) -> tuple[Any, Any]:
+            micro = micro_step(model, train, card, B=B, C=C, L=L, T=T, known=known)
+            return micro.seconds, optimizer_seconds(model, train, card, C=C, L=L, shards=shards)
+
+        fast = parts(hardware.fast)
+        slow = fast if hardware.slow == hardware.fast else parts(hardware.slow)
+        low, high = hardware.factor
+        return (low * fast[0], low * fast[1]), (high * slow[0], high * slow[1])
+    tokens = 1.0 * B * T
+    work = tokens * executed_per_token(model, train, C=C, L=L, T=T)
+    least_rate, most_rate = hardware.flops_per_second
+    logits = tokens * model.vocab_size
+    least, most = (logits * seconds for seconds in hardware.logit_seconds)
+    return (work / most_rate + least, 0.0), (work / least_rate + most, 0.0)
 
 
 def evaluation_share(spec: RunSpec) -> float:

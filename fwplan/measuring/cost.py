@@ -36,5 +36,5 @@ def _compile_seconds(spec: RunSpec) -> float:
 
 def _step_seconds(spec: RunSpec, target: Target) -> float:
     """Return the middle of a step's expected time; 0 where the device's speed is unknown."""
-    speed = hardware(spec, target)
+    speed = hardware(spec.train, target)
     return 0.0 if speed is None else middle(step_seconds(spec, speed))

@@ -1,4 +1,4 @@
-"""What `suggest` says: the request, the pick among its rivals, and why."""
+"""What `suggest` says: the pick, its rivals, and why."""
 
 from __future__ import annotations
 
@@ -8,34 +8,47 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from fwplan.planner import MOST_EPOCHS
-from fwplan.recipe import REASONS
-from fwplan.render.figures import gib_range
+from fwplan import recipe
+from fwplan.estimators.speed import model_flops
+from fwplan.planning.horizon import MOST_EPOCHS
+from fwplan.render.figures import gib_range, plain
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text
 from fwplan.render.terminal import WIDTH, note_lines
-from fwplan.units import duration_range, si
+from fwplan.units import GIB, duration_range, gib, si
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.planner import Candidate, Suggestion
+    from fwplan.planning.cards import CardTable
+    from fwplan.planning.suggestion import Candidate, Suggestion
+
+_HEAD = "  params L/H/width    batch  loss  ckpt needs GiB tokens      nats time"
 
 
 def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
-    """Yield everything `suggest` says: the request, the pick among its rivals, and why."""
+    """Yield everything `suggest` says: the pick among its rivals, what it needs, why, and what comes next."""
     request, pick = suggestion.request, suggestion.pick
     goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
     timed = pick.estimate.total_seconds is not None
     bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
-    yield f"{goal}, {bound}, on {escape(request.target.label)}, context {request.context_length}"
-    yield f"[dim]objective: {suggestion.objective}; {suggestion.searched} shapes[/]"
+    yield from _wrapped(escape(f"{goal}, {bound}, on {request.target.label}, context {request.context_length}"))
+    yield f"[dim]objective: {suggestion.objective}[/]"
     yield ""
-    yield "[bold]   params L/H/width    batch  loss  ckpt needs GiB tokens      nats time[/]"
-    for mark, candidate in zip("ABCD", (pick, *suggestion.alternatives), strict=False):
+    yield f"[bold] {_HEAD}[/]"
+    for mark, candidate in zip("ABCDEFG", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
+    yield f"  of {suggestion.shapes} shapes in {suggestion.runs:,} runs, what none of them beats in all"
     yield ""
     yield from _pick_lines(suggestion)
+    for question, answer in (
+        ("Why not bigger?", suggestion.why_not_bigger),
+        ("Why not smaller?", suggestion.why_not_smaller),
+        ("Why not a larger micro-batch?", suggestion.why_not_larger_micro_batch),
+        ("What would change it most?", "; ".join(suggestion.sensitivity)),
+    ):
+        if answer:
+            yield from _wrapped(f"{question} {answer}.")
     yield ""
     yield from memory_lines(pick.estimate)
     yield from note_lines([*request.target.notes, *calibration_note(pick.estimate)])
@@ -45,6 +58,11 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
 
 
 def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
+    row = f"{mark} {_row(candidate)}"
+    return f"[bold]{row}[/]" if candidate is pick else row
+
+
+def _row(candidate: Candidate) -> str:
     model, train, estimate = candidate.spec.model, candidate.spec.train, candidate.estimate
     time = duration_range(*estimate.total_seconds) if estimate.total_seconds else "unknown"
     used = gib_range(estimate.use.needed) if estimate.use else ""
@@ -52,27 +70,75 @@ def _candidate_line(mark: str, candidate: Candidate, pick: Candidate) -> str:
         f"{model.n_layer}/{model.n_head}/{model.n_embd}",
         f"{train.micro_batch_size}x{train.grad_accum_steps}",
     )
-    loss, checkpointed = train.loss.removesuffix("ed"), "-" if train.checkpointing == "none" else "yes"
+    every = {1: "all", 2: "2nd"}.get(train.checkpoint_every, f"{train.checkpoint_every}th")
+    checkpointed = "-" if train.checkpointing == "none" else every
     nats = f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f}" if estimate.loss else "unknown"
-    row = (
-        f"{mark} {si(estimate.parameters.total):>7} {shape:10} {batch:>6} {loss:5} {checkpointed:4} {used:>9} "
-        f"{si(candidate.tokens):>6} {nats:>9} {time}"
+    return (
+        f"{si(estimate.parameters.total):>7} {shape:10} {batch:>6} {train.loss.removesuffix('ed'):5} {checkpointed:4} "
+        f"{used:>9} {si(candidate.tokens):>6} {nats:>9} {time}"
     )
-    return f"[bold]{row}[/]" if candidate is pick else row
 
 
 def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
-    pick, wanted = suggestion.pick, suggestion.request.tokens
+    pick, request = suggestion.pick, suggestion.request
     train, tokens = pick.spec.train, pick.estimate.tokens
     yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens;"
     yield f"   {pick.tokens_per_parameter:.3g} tokens a parameter, where about 20 are compute-optimal"
-    if wanted and pick.tokens < 0.99 * wanted:
-        yield f"   the hours end first, at {si(pick.tokens)} of the {si(wanted)} tokens (middle of the interval)"
+    if request.tokens and pick.tokens < 0.99 * request.tokens and request.objective != "cheapest":
+        end = "the budget ends" if request.budget is not None else "the hours end"
+        yield f"   {end} first, at {si(pick.tokens)} of the {si(request.tokens)} tokens (middle of the interval)"
     if tokens.epochs:
         worn = f"; beyond {MOST_EPOCHS} repeats add nothing" if tokens.epochs > MOST_EPOCHS else ""
         yield f"   {tokens.epochs:.2f} epochs of {si(tokens.per_epoch or 0)} unique tokens{worn}"
     yield f"   expected loss {loss_text(pick.estimate)}"
     if pick.estimate.loss is None:
         yield "   so it is chosen by the shape of laws that were fitted on far larger runs"
-    yield f"   learning rate {train.learning_rate:g}: {REASONS['learning_rate']}"
-    yield from textwrap.wrap(f"Why not bigger? {suggestion.why_not_bigger}.", WIDTH, subsequent_indent="   ")
+    yield from _need_lines(suggestion)
+    yield from _recipe_lines(suggestion)
+
+
+def _need_lines(suggestion: Suggestion) -> Iterator[str]:
+    """Yield speed, energy, money and disk."""
+    needs, energy = suggestion.needs, suggestion.pick.estimate.energy_kwh
+    if needs.tokens_per_second:
+        low, high = (si(value) for value in needs.tokens_per_second)
+        used = f"; {plain(energy[0])}-{plain(energy[1])} kWh at full board power" if energy else ""
+        yield f"   {low}-{high} tokens a second{used}"
+    if needs.cost:
+        yield f"   costs {needs.cost[0]:,.2f}-{needs.cost[1]:,.2f} at the prices given"
+    yield f"   disk: {gib(needs.token_bytes)} of tokens, {gib(needs.checkpoint_bytes)} for two checkpoints"
+
+
+def _recipe_lines(suggestion: Suggestion) -> Iterator[str]:
+    pick = suggestion.pick
+    train, reasons = pick.spec.train, recipe.reasons(pick.spec)
+    advised = recipe.advised_tokens_per_step(model_flops(pick.spec).total or 1)
+    yield f"   batch: DeepSeek LLM's law says {si(advised)} tokens, custom 524 k"
+    yield f"   learning rate {train.learning_rate:g}: {reasons['learning_rate']}"
+    yield (
+        f"   to {train.min_lr:g}, {train.warmup_steps:,} steps of warm-up, "
+        f"weight decay {train.weight_decay:g}, beta2 {train.beta2:g}"
+    )
+    yield f"   evaluation and checkpoint every {train.eval_interval:,} steps; plan.json holds every reason"
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent="   ", break_on_hyphens=False)
+
+
+def card_lines(table: CardTable) -> Iterator[str]:
+    """Yield the table of cards, a row each."""
+    request = table.suggestions[0].request
+    goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
+    yield f"{goal}, {request.hours:g} h at most, context {request.context_length}"
+    yield f"[dim]objective: {request.goal}[/]"
+    yield ""
+    yield f"[bold] GB{_HEAD[1:]}[/]"
+    for found in table.suggestions:
+        size = found.request.target.nominal_gib or 0
+        yield f"{size:3g} {_row(found.pick)}"
+    yield ""
+    for found in table.suggestions:
+        available = (found.pick.estimate.available_bytes or 0) / GIB
+        label = f"{found.request.target.nominal_gib:g} GB"
+        yield from _wrapped(f"{label}: {available:.2f} GiB to use. {found.why_not_larger_micro_batch}.")

@@ -1,0 +1,92 @@
+"""The verbs that plan: suggest and solve."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fwplan.print_json import print_json
+
+Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; bytes as integers.")]
+Device = Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")]
+Price = Annotated[float | None, typer.Option(help="Price, in any currency.")]
+Plan = Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the command line."""
+    app.command()(suggest)
+    app.command()(solve)
+
+
+def suggest(
+    tokens: Annotated[
+        str | None, typer.Option(help="Tokens to train on: 10e9, 10B. Default: what the hours allow.")
+    ] = None,
+    hours: Annotated[float, typer.Option(min=1e-6, help="Longest training time.")] = 168.0,
+    gpu: Gpu = None,
+    vram: Annotated[
+        str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB; several, 12,24, make a table.")
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="cpu: plan for this machine's processor.")] = None,
+    data: Annotated[str | None, typer.Option(help="FineWeb-shaped parquet: a file, a folder or a glob.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the data at most.")] = None,
+    context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
+    objective: Annotated[str, typer.Option(help="loss, largest, fastest or cheapest.")] = "loss",
+    loss: Annotated[float | None, typer.Option(help="Expected loss in nats that cheapest has to reach.")] = None,
+    gpu_hour_price: Price = None,
+    kwh_price: Price = None,
+    budget: Annotated[float | None, typer.Option(help="The most it may cost, at these prices.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", help="Pin a field: micro_batch_size=8.")] = None,
+    output: Plan = Path("plan.json"),
+    as_json: Json = False,
+) -> None:
+    """Search for the model worth training on a device, and write plan.json."""
+    from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
+    from fwplan.render.suggest import card_lines, suggest_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    wishes = {"epochs": epochs, "objective": objective, "loss": loss, "gpu_hour_price": gpu_hour_price,
+              "kwh_price": kwh_price, "budget": budget, "settings": settings or []}  # fmt: skip
+    if vram is not None and "," in vram:
+        commands.refuse_with_cards(gpu=gpu, device=device, data=data)
+        table = commands.suggest_cards(vram.split(","), tokens=tokens, hours=hours, context=context, **wishes)
+        if as_json:
+            print_json(table.as_dict())
+        else:
+            show(card_lines(table))
+        return
+    commands.refuse_output(output)
+    suggestion = commands.suggest(
+        tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context, **wishes
+    )
+    plan = suggestion.plan
+    plan.save(output)
+    if as_json:
+        print_json(plan.model_dump(mode="json") | suggestion.as_dict())
+    else:
+        show(suggest_lines(suggestion, str(output)))
+
+
+def solve(
+    field: Annotated[str, typer.Argument(help="The unknown: micro_batch_size, n_layer, n_embd, context_length...")],
+    config: Annotated[Path, typer.Argument(help="A spec.json, or anything that explain reads.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
+    gpu: Gpu = None,
+    vram: Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")] = None,
+    device: Device = None,
+    as_json: Json = False,
+) -> None:
+    """Say the largest value of one field with which a run still fits."""
+    from fwplan import commands  # noqa: PLC0415
+    from fwplan.render.solve import solve_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    found = commands.solve(field, config, overrides or [], gpu=gpu, vram=vram, device=device)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(solve_lines(found))

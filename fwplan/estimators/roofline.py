@@ -1,0 +1,180 @@
+"""Seconds of a training step on a GPU, from its real matrix shapes: FLOPs, bytes, tiles, waves and launches.
+
+Every function takes plain numbers or numpy arrays of them: the search asks for thousands of shapes at once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from fwplan.estimators import kernels
+from fwplan.estimators.parameters import total_parameters
+from fwplan.estimators.sizes import largest
+from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+
+if TYPE_CHECKING:
+    from fwplan.spec import ModelSpec, TrainSpec
+
+
+@dataclass(frozen=True)
+class Card:
+    """What the roofline asks of a GPU.
+
+    Attributes:
+        matrix_flops: dense half-precision peak with fp32 accumulation, FLOP/s.
+        bandwidth: of its memory, bytes/s.
+        multiprocessors: SMs, which share a product's tiles in waves.
+        family: which efficiencies of kernels.py hold: "geforce", "hopper" or "other".
+    """
+
+    matrix_flops: float
+    bandwidth: float
+    multiprocessors: int
+    family: kernels.Family
+
+
+@dataclass(frozen=True)
+class MicroStep:
+    """Seconds of one micro-step's parts on the GPU, forward and backward; and the host's, which launches them."""
+
+    linear: Any
+    head: Any
+    attention: Any
+    elementwise: Any  # memory traffic between the products of the blocks
+    loss: Any
+    weights: Any  # casts of the weights, accumulation of their gradients
+    recomputed: Any
+    launches: Any  # fixed cost of the kernels
+    host: Any
+
+    @property
+    def seconds(self) -> Any:
+        """What the micro-step takes: the GPU's work, or the host's where the GPU waits for it."""
+        gpu = self.linear + self.head + self.attention + self.elementwise + self.loss + self.weights
+        return largest(gpu + self.recomputed + self.launches, self.host)
+
+
+def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
+    """Return the seconds of an (M, K) x (K, N) product of elements of `width` bytes at rate FLOP/s when full.
+
+    The result is cut into tiles of 128 x 128, each the work of one SM; the last wave of them runs as long as a full
+    one, of which kernels.WASTE_CHARGED is charged: cuBLAS can take smaller tiles or split K.
+    """
+    tiles = -(-M // 128) * -(-N // 128)
+    sms = card.multiprocessors
+    waste = -(-tiles // sms) * sms * 128.0 * 128.0 / (M * N * 1.0)
+    compute = 2.0 * M * N * K / rate * (1 + kernels.WASTE_CHARGED * (waste - 1))
+    traffic = width * (1.0 * M * K + 1.0 * N * K + 1.0 * M * N) / (card.bandwidth * kernels.BANDWIDTH_SHARE)
+    return _larger(compute, traffic)
+
+
+def _larger(a: Any, b: Any) -> Any:
+    return a * (a >= b) + b * (b > a)
+
+
+def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
+    """Return the seconds of a linear layer's forward, and of its backward's two products."""
+    forward = product_seconds(card, N, out, K, width, rate)
+    backward = product_seconds(card, N, K, out, width, rate) + product_seconds(card, out, K, N, width, rate)
+    return forward, backward
+
+
+def _block_products(card: Card, N: Any, C: Any, width: int, rate: float) -> tuple[Any, Any]:
+    """Return the seconds of one block's four linear layers, forward and backward."""
+    layers = [_three(card, N, k * C, out * C, width, rate) for k, out in ((1, 3), (1, 1), (1, 4), (4, 1))]
+    return sum(forward for forward, _ in layers), sum(backward for _, backward in layers)
+
+
+def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
+    """Return the seconds of the head's three products, at once or in chunks of tokens."""
+    rows = N if chunk is None else _smaller(N, chunk)
+    forward, backward = _three(card, rows, C, V, width, rate)
+    return (forward + backward) * (N / rows)
+
+
+def micro_step(
+    model: ModelSpec,
+    train: TrainSpec,
+    card: Card,
+    *,
+    B: Any,
+    C: Any,
+    L: Any,
+    T: int,
+    known: dict[Any, Any] | None = None,
+) -> MicroStep:
+    """Return the seconds of one micro-step of this mode, for micro-batch B, width C and depth L (or arrays of them).
+
+    known keeps the products of the same B and C for modes that share them.
+    """
+    known = {} if known is None else known
+    N, V = B * T, model.vocab_size
+    p, a = _widths(train)
+    family = kernels.OF[card.family]
+    rate = card.matrix_flops * (family.fp32 if train.dtype == "float32" else family.product)
+    bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
+    chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
+    if (card, rate) not in known:
+        known[card, rate] = _block_products(card, N, C, a, rate)
+    if (card, rate, chunk) not in known:
+        known[card, rate, chunk] = _head_products(card, N, C, V, chunk, a, rate)
+    forward, backward = known[card, rate]
+    linear, head = L * (forward + backward), known[card, rate, chunk]
+    scores, scores_backward = _attention(train, card, N * T * C, B * T * T * C / kernels.HEAD_DIM, a, family)
+    eager = 0 if train.compile else 1
+    channel = kernels.CHANNEL_BYTES[eager] * (kernels.PURE_SHARE if train.dtype == "pure_bfloat16" else 1)
+    between = L * N * C * channel / bandwidth
+    logit = kernels.LOGIT_BYTES[train.loss][eager] * (kernels.PURE_SHARE if p == a else 1)
+    logit += kernels.UNPADDED_LOGIT_BYTES if V % 8 and train.compile else 0.0
+    every = train.checkpoint_every if train.checkpointing == "block" else 0
+    again = (-(-L // every)) / L if every else 0.0
+    blocks = L * (1 + again / 3)
+    matrices = 12 * L * C * C + V * C
+    per_weight = (kernels.CAST_BYTES if p != a else 0) + (kernels.ACCUMULATE_BYTES if train.grad_accum_steps > 1 else 0)
+    per_block = kernels.KERNELS_PER_BLOCK[eager]
+    return MicroStep(
+        linear=linear,
+        head=head,
+        attention=L * (scores + scores_backward),
+        elementwise=between,
+        loss=N * V * logit / bandwidth,
+        weights=matrices * per_weight / bandwidth,
+        recomputed=again * (L * (forward + scores) + between / 3),
+        launches=blocks * per_block * kernels.LAUNCH_SECONDS,
+        host=blocks * kernels.HOST_BLOCK_SECONDS[eager],
+    )
+
+
+def optimizer_seconds(model: ModelSpec, train: TrainSpec, card: Card, *, C: Any, L: Any, shards: int = 1) -> Any:
+    """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches."""
+    traffic = kernels.OPTIMIZER_BYTES[train.optimizer_impl] * total_parameters(model, L, C) / shards
+    return _larger(
+        traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE),
+        (12 if model.bias else 6) * L * kernels.OPTIMIZER_HOST_SECONDS[train.optimizer_impl],
+    )
+
+
+def _attention(
+    train: TrainSpec, card: Card, causal: Any, scores: Any, width: int, family: kernels.Efficiency
+) -> tuple[Any, Any]:
+    """Return the forward and backward seconds of one block's attention.
+
+    Forward 2 T^2 C FLOPs a sequence (two products, half of them masked), backward 5 (five products). "math" computes
+    the masked half too, without fusing: every score is written and read several times.
+    """
+    if train.attention == "math":
+        rate = card.matrix_flops * (family.fp32 if train.dtype == "float32" else family.product)
+        traffic = scores * width * kernels.SCORE_PASSES / (card.bandwidth * kernels.BANDWIDTH_SHARE)
+        return 4.0 * causal / rate + traffic, 8.0 * causal / rate + 2 * traffic
+    rate = card.matrix_flops * family.attention * (family.fp32 if train.dtype == "float32" else 1)
+    return 2.0 * causal / rate, 5.0 * causal / rate
+
+
+def _widths(train: TrainSpec) -> tuple[int, int]:
+    """Return bytes per weight and per element that products take."""
+    return {"float32": (4, 4), "pure_bfloat16": (2, 2)}.get(train.dtype, (4, 2))
+
+
+def _smaller(a: Any, b: int) -> Any:
+    return a * (a <= b) + b * (a > b)

@@ -1,0 +1,99 @@
+"""How far each run of a grid gets within tokens, time and money: its batch, its steps, its expected loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fwplan import recipe
+from fwplan.errors import FwplanError
+from fwplan.estimators.quality import FINEWEB_OFFSET
+from fwplan.planning.laws import effective_tokens_many, law_loss_many, tokens_for_loss, tokens_per_step_many
+
+if TYPE_CHECKING:
+    from fwplan.planning.grid import Grid
+    from fwplan.planning.request import Request
+
+# Repetition beyond this many epochs is worth nothing (Muennighoff et al. 2023): without --tokens the plan stops there.
+MOST_EPOCHS = 40
+
+
+@dataclass(frozen=True)
+class Horizon:
+    """Arrays over the grid: accumulation, steps, tokens, seconds of the run (NaN: unknown) and the law's loss."""
+
+    grad_accum_steps: Any
+    steps: Any
+    tokens: Any
+    seconds: Any
+    loss: Any
+    possible: Any  # at least one step, and no micro-batch beyond the advised batch
+
+
+def seconds_allowed(request: Request, watts: float | None) -> float:
+    """Return the longest that the run may take: the hours, or what the money pays for."""
+    rate = cost_per_hour(request, watts)
+    by_money = request.budget / rate * 3600 if request.budget is not None and rate else np.inf
+    return float(min(request.hours * 3600, by_money))
+
+
+def cost_per_hour(request: Request, watts: float | None) -> float | None:
+    """Return rent and electricity of an hour; None where neither price is given, or the power is unknown."""
+    if request.gpu_hour_price is None and request.kwh_price is None:
+        return None
+    power = 0.0
+    if request.kwh_price is not None:
+        if watts is None:
+            return None
+        power = watts / 1000 * request.kwh_price
+    return (request.gpu_hour_price or 0.0) + power
+
+
+def tokens_allowed(request: Request, parameters: Any) -> Any:
+    """Return the most tokens worth training on: as asked, as the data bears, as the goal needs; inf: unbounded."""
+    unique = request.data.tokens if request.data else None
+    limits = [request.tokens or np.inf]
+    if unique:
+        limits.append(unique * request.epochs if request.epochs else np.inf if request.tokens else unique * MOST_EPOCHS)
+    most = min(limits)
+    if request.objective == "cheapest" and request.loss is not None:
+        return np.minimum(most, tokens_for_loss(parameters, request.loss - FINEWEB_OFFSET[1], unique))
+    return np.full(np.shape(parameters), float(most))
+
+
+def horizon_of(grid: Grid, request: Request) -> Horizon:
+    """Return how far every run of the grid gets.
+
+    Raises:
+        FwplanError: neither tokens nor data nor time bound the run.
+    """
+    T = request.context_length
+    sequences = grid.space.B * 1.0
+    most = tokens_allowed(request, grid.parameters)
+    seconds = seconds_allowed(request, grid.watts)
+    if not grid.timed and not np.isfinite(most).all():
+        raise FwplanError(
+            f"how fast {request.target.label} is is unknown, so --hours alone sets no horizon",
+            hint="give --tokens 10e9",
+        )
+    per_token = grid.micro_seconds / (sequences * T)
+    first = np.fmin(most, seconds / per_token)
+    batch = tokens_per_step_many(first, grid.flops_per_token * first)
+    pinned = request.pins.get("grad_accum_steps")
+    accumulation = (
+        np.maximum(1.0, np.rint(batch / (sequences * T))) if pinned is None else pinned * np.ones(batch.shape)
+    )
+    per_step = accumulation * sequences * T
+    step = accumulation * grid.micro_seconds + grid.optimizer_seconds
+    affordable = np.floor(seconds / (1 + recipe.EVALUATION_SHARE) / step + 1e-9)
+    wanted = (
+        np.ceil(most / per_step) if request.tokens or request.objective == "cheapest" else np.floor(most / per_step)
+    )
+    steps = np.fmin(affordable, wanted)
+    tokens = steps * per_step
+    unique = request.data.tokens if request.data else None
+    possible = (steps >= 1) & (tokens >= T) & ((sequences * T <= batch) | (sequences == grid.space.B.min()))
+    loss = law_loss_many(grid.parameters, effective_tokens_many(np.maximum(tokens, 1), unique))
+    return Horizon(accumulation, steps, tokens, steps * step * (1 + recipe.EVALUATION_SHARE), loss, possible)

@@ -1,0 +1,103 @@
+"""What the user has and wants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from fwplan.errors import FwplanError
+from fwplan.spec import GPT2_VOCAB, ModelSpec, TrainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from fwplan.spec import DataSpec
+    from fwplan.target import Target
+
+Objective = Literal["loss", "largest", "fastest", "cheapest"]
+OBJECTIVES: tuple[Objective, ...] = get_args(Objective)
+# How the objectives are said. "fastest" gives away this much of the best expected loss for the shortest time.
+FASTEST_SLACK = 0.05
+SAID: dict[Objective, str] = {
+    "loss": "lowest expected loss within memory, tokens and time",
+    "largest": "largest model on at least 10 tokens a parameter",
+    "fastest": f"shortest time within {FASTEST_SLACK} nats of the lowest expected loss",
+    "cheapest": "least time and money to the expected loss asked for",
+}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user has and wants.
+
+    Attributes:
+        target: the device.
+        tokens: to train on; None: as many as hours and money allow.
+        hours: the longest training time.
+        context_length: tokens per sequence.
+        vocab_size: of the tokenizer, padded.
+        data: its unique tokens limit what repetition is worth.
+        epochs: passes over the data at most; None: as many as still add something.
+        objective: what is best.
+        loss: the expected loss in nats that "cheapest" has to reach.
+        gpu_hour_price: rent of one GPU for an hour.
+        kwh_price: of electricity.
+        budget: the most that the run may cost, in the prices' currency.
+        pins: fields of the model or the training that are not to be searched, but have this value.
+    """
+
+    target: Target
+    tokens: int | None
+    hours: float
+    context_length: int = 1024
+    vocab_size: int = GPT2_VOCAB
+    data: DataSpec | None = None
+    epochs: float | None = None
+    objective: Objective = "loss"
+    loss: float | None = None
+    gpu_hour_price: float | None = None
+    kwh_price: float | None = None
+    budget: float | None = None
+    pins: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def goal(self) -> str:
+        """The objective in words."""
+        return SAID[self.objective]
+
+
+# What --set does not take: sizes that have an option of their own, and what a plan's horizon decides.
+_TAKEN = {"context_length": "--context", "max_steps": "--tokens", "max_tokens": "--tokens"}
+
+
+def parse_pins(settings: Iterable[str]) -> dict[str, Any]:
+    """Return pinned fields from "name=value" texts.
+
+    Raises:
+        FwplanError: not of that form, no such field, or no value that it takes.
+    """
+    pins: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip()
+        if not equals:
+            raise FwplanError(f"cannot read --set {setting}", hint="write --set micro_batch_size=8")
+        if name in _TAKEN:
+            raise FwplanError(f"{name} is not set with --set", hint=f"use {_TAKEN[name]}")
+        owner = next((spec for spec in (ModelSpec, TrainSpec) if name in spec.model_fields), None)
+        if owner is None:
+            raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
+        pins[name] = _value(text.strip())
+    return pins
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words and text != "none":
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text

@@ -1,0 +1,200 @@
+import itertools
+
+import pytest
+
+from fwplan.errors import ExitCode, FwplanError
+from fwplan.estimation import estimate
+from fwplan.estimators.quality import FINEWEB_OFFSET, effective_tokens, law_loss
+from fwplan.estimators.speed import middle, model_flops
+from fwplan.planning import space
+from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
+from fwplan.planning.request import Request
+from fwplan.planning.search import search
+from fwplan.recipe import EVALUATION_SHARE, tokens_per_step
+from fwplan.spec import DataSpec, DeviceSpec
+from fwplan.target import Target, named_gpu, nominal_gpu
+from fwplan.units import GIB
+
+WEEK = 168.0
+CARDS = (8, 12, 16, 24, 40, 48, 80)
+
+
+def _search(gib, tokens=10_000_000_000, hours=WEEK, **fields):
+    return search(Request(nominal_gpu(gib * GIB), tokens, hours, **fields), [])
+
+
+@pytest.mark.parametrize("gib", CARDS)
+def test_all_that_is_proposed_fits_with_margin_and_within_its_hours(gib):
+    found = _search(gib)
+    for candidate in (found.pick, *found.alternatives):
+        again = estimate(candidate.spec, found.request.target, measurements=[])
+        assert again.verdict == "fits"
+        assert middle(again.total_seconds) <= WEEK * 3600 * (1 + 1e-6)
+        assert candidate.spec.model.n_embd % candidate.spec.model.n_head == 0
+        assert candidate.spec.model.n_embd % 64 == 0
+
+
+@pytest.mark.parametrize("gib", CARDS)
+def test_the_next_larger_micro_batch_does_not_fit_or_does_not_pay(gib):
+    found = _search(gib)
+    pick, train = found.pick, found.pick.spec.train
+    larger = next((b for b in space.MICRO_BATCHES if b > train.micro_batch_size), None)
+    if larger is None:
+        return
+    accumulation = max(1, round(train.micro_batch_size * train.grad_accum_steps / larger))
+    spec = pick.spec.model_copy(
+        update={"train": train.model_copy(update={"micro_batch_size": larger, "grad_accum_steps": accumulation})}
+    )
+    other = estimate(spec, found.request.target, measurements=[])
+    per_token = middle(other.step_seconds) / spec.tokens_per_step
+    assert (
+        other.verdict != "fits" or per_token >= 0.995 * middle(pick.estimate.step_seconds) / pick.spec.tokens_per_step
+    )
+    assert str(larger) in found.why_not_larger_micro_batch
+
+
+def test_the_pick_is_the_best_of_an_exhaustive_search(monkeypatch):
+    monkeypatch.setattr(space, "WIDTHS", (256, 512, 768, 1024, 1280))
+    monkeypatch.setattr(space, "DEPTHS", (4, 8, 12, 16, 20))
+    monkeypatch.setattr(space, "MICRO_BATCHES", (1, 2, 4, 8, 16))
+    monkeypatch.setattr(space, "CHECKPOINTS", (0, 2, 1))
+    request = Request(nominal_gpu(12 * GIB), 10_000_000_000, WEEK)
+    runs = list(_everything_that_fits(request))
+    lowest = min(loss for loss, _ in runs)
+    fastest = min(seconds for loss, seconds in runs if loss <= lowest + LOSS_TOLERANCE)
+    pick = search(request, []).pick
+    assert lowest - 1e-4 <= pick.law_loss <= lowest + LOSS_TOLERANCE
+    assert pick.total_seconds <= fastest * 1.01
+
+
+def _everything_that_fits(request):
+    """Yield (law's loss, seconds) of every run that fits, each estimated alone, with the scalar recipe."""
+    searched, T, most = space.space_of(request), request.context_length, request.hours * 3600
+    places = itertools.product(range(len(searched.modes)), range(searched.shapes), range(searched.B.size))
+    for place in places:
+        spec = searched.spec(*place)
+        alone = estimate(spec, request.target, measurements=[])
+        if alone.verdict != "fits":
+            continue
+        per_token = middle(alone.step_seconds) / spec.tokens_per_step
+        work = model_flops(spec).per_token
+        first = min(request.tokens, most / per_token)
+        batch = tokens_per_step(first, work * first)
+        if spec.tokens_per_micro_batch > batch:
+            continue
+        train = spec.train.model_copy(
+            update={"grad_accum_steps": max(1, round(batch / (spec.train.micro_batch_size * T)))}
+        )
+        step = estimate(spec.model_copy(update={"train": train}), request.target, measurements=[])
+        seconds = middle(step.step_seconds) * (1 + EVALUATION_SHARE)
+        per_step = step.spec.tokens_per_step
+        steps = min(int(most / seconds), -(-request.tokens // per_step))
+        if steps * per_step >= LEAST_TOKENS_PER_PARAMETER * alone.parameters.total:
+            yield law_loss(alone.parameters.non_position, effective_tokens(steps * per_step, None)), steps * seconds
+
+
+def test_more_memory_time_or_tokens_never_expects_a_worse_model():
+    base = _search(12, hours=100.0).pick.law_loss
+    slack = 0.02  # the recipe's powers of two make small steps
+    assert _search(24, hours=100.0).pick.law_loss <= base + slack
+    assert _search(12, hours=1000.0).pick.law_loss <= base + slack
+    assert _search(12, tokens=40_000_000_000, hours=100.0).pick.law_loss <= base + slack
+
+
+def test_the_hours_hold_in_the_middle_of_the_interval():
+    pick = _search(12, hours=48.0).pick
+    assert pick.total_seconds <= 48 * 3600
+    assert pick.total_seconds > 0.9 * 48 * 3600
+    assert pick.tokens < 10_000_000_000
+
+
+def test_tokens_asked_for_are_trained_on_in_full():
+    pick = _search(24, tokens=1_000_000_000).pick
+    assert 1_000_000_000 <= pick.tokens < 1_000_000_000 + pick.spec.tokens_per_step
+
+
+def test_repeated_data_is_worth_less():
+    fresh = _search(12).pick
+    scarce = _search(12, data=DataSpec(tokens=200_000_000)).pick
+    assert scarce.law_loss > fresh.law_loss
+    assert scarce.estimate.tokens.epochs > 4
+
+
+def test_epochs_bound_the_tokens():
+    pick = _search(24, tokens=None, data=DataSpec(tokens=200_000_000), epochs=3).pick
+    assert 2.9 <= pick.estimate.tokens.epochs <= 3
+
+
+def test_money_bounds_the_time():
+    card = named_gpu("RTX 4070")
+    pick = search(Request(card, None, WEEK, gpu_hour_price=0.5, budget=10.0), []).pick
+    assert 18 < pick.total_seconds / 3600 <= 20
+    found = search(Request(card, None, WEEK, kwh_price=0.3, budget=2.0), [])
+    assert found.needs.cost[0] <= 2 <= found.needs.cost[1]
+
+
+def test_objectives_order_the_picks():
+    by_loss, largest, fastest = (_search(24, objective=name).pick for name in ("loss", "largest", "fastest"))
+    assert largest.estimate.parameters.total >= by_loss.estimate.parameters.total
+    assert fastest.total_seconds < by_loss.total_seconds
+    assert fastest.law_loss <= by_loss.law_loss + 0.06
+
+
+def test_cheapest_reaches_the_loss_in_less_time():
+    lowest = _search(24).pick
+    goal = round(lowest.law_loss + FINEWEB_OFFSET[1] + 0.2, 2)
+    pick = _search(24, tokens=None, objective="cheapest", loss=goal).pick
+    assert pick.estimate.loss.point <= goal + 1e-3
+    assert pick.total_seconds < lowest.total_seconds / 2
+    with pytest.raises(FwplanError, match="no run on a 24 GB card is expected to reach"):
+        _search(24, objective="cheapest", loss=1.9)
+
+
+def test_pins_hold():
+    pins = {"micro_batch_size": 2, "n_head": 8, "loss": "chunked", "learning_rate": 1e-4, "compile": False}
+    spec = _search(12, pins=pins).pick.spec
+    for name, value in pins.items():
+        assert getattr(spec.model if name == "n_head" else spec.train, name) == value
+    shape = _search(12, pins={"n_layer": 12, "n_head": 12, "n_embd": 768}).pick.spec.model
+    assert (shape.n_layer, shape.n_head, shape.n_embd) == (12, 12, 768)
+
+
+@pytest.mark.parametrize(
+    ("pins", "message"),
+    [
+        ({"n_embd": 768, "n_head": 7}, "no model has these pinned sizes"),
+        ({"micro_batch_size": 4096, "n_embd": 4096, "n_layer": 48}, "not even the smallest model"),
+        ({"loss": "best"}, "train.loss|loss"),
+    ],
+)
+def test_pins_that_cannot_be(pins, message):
+    with pytest.raises(FwplanError, match=message):
+        _search(12, pins=pins)
+
+
+def test_the_alternatives_are_worth_a_look():
+    found = _search(24)
+    assert found.alternatives
+    for other in found.alternatives:
+        smaller = other.total_seconds < found.pick.total_seconds or other.headroom_bytes > found.pick.headroom_bytes
+        assert smaller or other.estimate.parameters.total > found.pick.estimate.parameters.total
+
+
+def test_a_card_too_small_is_said_with_its_exit_code():
+    tiny = Target(DeviceSpec(type="cuda", name="RTX 4070", total_bytes=GIB // 4), named_gpu("4070").cards)
+    with pytest.raises(FwplanError, match="not even the smallest model") as caught:
+        search(Request(tiny, 10**9, WEEK), [])
+    assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
+
+
+def test_unknown_memory_is_undecidable():
+    with pytest.raises(FwplanError, match="is unknown") as caught:
+        search(Request(Target(DeviceSpec(name="Voodoo 2")), 10**9, WEEK), [])
+    assert caught.value.exit_code == ExitCode.UNDECIDABLE
+
+
+def test_a_device_of_unknown_speed_needs_tokens():
+    stranger = Target(DeviceSpec(name="Voodoo 2", total_bytes=12 * GIB))
+    assert search(Request(stranger, 10**9, WEEK), []).pick.estimate.step_seconds is None
+    with pytest.raises(FwplanError, match="sets no horizon"):
+        search(Request(stranger, None, WEEK), [])
