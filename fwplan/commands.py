@@ -156,7 +156,7 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as `explain --json` prints it."""
         return self.estimate.as_dict() | {
-            "fixes": [{"number": n} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
+            "fixes": [{"number": n if fix.helps else None} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),

@@ -129,12 +129,18 @@ def _fix_lines(explanation: Explanation) -> Iterator[str]:
     yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
         yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+        if fix.popular and not fix.fits:
+            yield from _why_lines(fix)
     for fix in explanation.fixes:
         if not fix.helps:
             yield _fix_line("[red]✗[/]  ", fix)
-            yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
+            yield from _why_lines(fix)
     yield ""
     yield from _next_lines(explanation, helping)
+
+
+def _why_lines(fix: Fix) -> Iterator[str]:
+    yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
 
 
 def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:
