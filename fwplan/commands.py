@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.environment import environment
 from fwplan.allocator.snapshot import write_snapshot
+from fwplan.audit import Claim, audit
 from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
@@ -146,6 +147,7 @@ class Explanation:
     fitting_gb: tuple[int, ...]  # empty where a device was named
     command: str  # what to type for the same again
     traced: Traced | None = None  # where a trace was asked for
+    claims: tuple[Claim, ...] = ()  # of the config's comments
 
     @property
     def verdict(self) -> Verdict:
@@ -162,6 +164,7 @@ class Explanation:
             "ignored": list(self.loaded.ignored),
             "uncounted": list(self.loaded.uncounted),
             "confidence": "lowered" if self.loaded.uncounted else "full",
+            "claims": [claim.as_dict() for claim in self.claims],
             "verdict": self.verdict,
             "trace": self.traced.as_dict() if self.traced else None,
         }
@@ -216,7 +219,8 @@ def explain(
     traced = _traced(chosen) if trace or snapshot is not None else None
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
-    return Explanation(loaded, chosen, tuple(found), fitting, command, traced)
+    claims = () if fix is not None else audit(loaded, chosen, past)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims)
 
 
 def _traced(estimate: Estimate) -> Traced:
