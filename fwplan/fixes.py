@@ -61,7 +61,7 @@ def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
         return []
     found = [_tried(before, change, measurements) for change in _changes(before)]
     if before.verdict == "does_not_fit" and not any(fix.fits for fix in found):
-        found += [_tried(before, change, measurements) for change in _together(before.spec)]
+        found += _together(before, measurements)
     return sorted(found, key=_order)
 
 
@@ -184,20 +184,27 @@ def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:
         yield _Change("dtype float16", _with(spec, dtype="float16"), why, same_maths=False, popular=True)
 
 
-def _together(spec: RunSpec) -> Iterator[_Change]:
-    """Yield changes that are several at once, for runs that no single one saves."""
-    train = spec.train
-    why = "one change alone is not enough"
-    if train.loss == "full" and train.checkpointing == "none":
-        both = _with(spec, **_CHUNKED, checkpointing="block")
-        yield _Change("chunked loss and checkpointing", both, why, disturbs=_SEVERAL)
-    if train.micro_batch_size > 1:
-        one = {"micro_batch_size": 1, "grad_accum_steps": train.grad_accum_steps * train.micro_batch_size}
-        chunked = _CHUNKED if train.loss == "full" else {}
-        yield _Change("chunked loss, micro-batch 1", _with(spec, **one, **chunked), why, disturbs=_SEVERAL)
-        yield _Change(
-            "the same, checkpointed", _with(spec, **one, **chunked, checkpointing="block"), why, disturbs=_SEVERAL + 1
-        )
+def _together(before: Estimate, measurements: Sequence[Measurement]) -> Iterator[Fix]:
+    """Yield several changes at once, for a run that no single one saves: of its micro-batches the largest that fits."""
+    spec, chunked = before.spec, _CHUNKED if before.spec.train.loss == "full" else {}
+    prefix = "chunked, " if chunked else ""
+    for ending, more, level in (("", {}, _SEVERAL), (", checkpointed", {"checkpointing": "block"}, _SEVERAL + 1)):
+        for micro, accumulation in _halved(spec):
+            changed = _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation, **chunked, **more)
+            name = f"{prefix}micro-batch {micro}{ending}"
+            fix = _tried(before, _Change(name, changed, "one change alone is not enough", disturbs=level), measurements)
+            if fix.fits:
+                yield fix
+                break
+
+
+def _halved(spec: RunSpec) -> Iterator[tuple[int, int]]:
+    """Yield (micro-batch, accumulation) of ever smaller micro-batches with the same tokens a step."""
+    micro, accumulation = spec.train.micro_batch_size, spec.train.grad_accum_steps
+    yield micro, accumulation
+    while micro % 2 == 0:
+        micro, accumulation = micro // 2, accumulation * 2
+        yield micro, accumulation
 
 
 def _with(spec: RunSpec, **train: object) -> RunSpec:
