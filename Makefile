@@ -3,10 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+SHOTS := shots
 # The demo's measurements stay in its own folder.
 DEMO_ENV := FWPLAN_HOME=$(CURDIR)/$(DEMO)/home
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test lint bench report-shot clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("fwplan needs Python >= 3.11, not " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
@@ -19,7 +20,7 @@ $(VENV)/.installed-dev: $(VENV)/.installed
 	touch $@
 
 $(VENV)/.installed-bench: $(VENV)/.installed
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[bench,fast]'
 	touch $@
 
 demo: $(VENV)/.installed
@@ -41,10 +42,22 @@ lint: $(VENV)/.installed-dev
 bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/estimate_speed.py
 	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/data_speed.py
+	$(BIN)/python benchmarks/data_scale.py
+	$(BIN)/python benchmarks/data_kills.py
 	$(BIN)/python benchmarks/mem_tracker.py
 	$(BIN)/python benchmarks/accuracy.py --compiled
 	$(BIN)/python benchmarks/reserved.py
 	$(BIN)/python benchmarks/closed_form.py
 
+# Looks at a report in a headless Chromium: light and dark, wide and narrow, on paper. Not part of `make test`.
+report-shot: $(VENV)/.installed
+	$(BIN)/python -m pip install -q --disable-pip-version-check playwright
+	command -v chromium >/dev/null || $(BIN)/playwright install chromium
+	mkdir -p $(SHOTS)
+	$(DEMO_ENV) $(BIN)/fwplan suggest --vram 12 --tokens 10e9 -o $(SHOTS)/plan.json
+	$(DEMO_ENV) $(BIN)/fwplan explain $(SHOTS)/plan.json --trace --html $(SHOTS)/report.html
+	$(BIN)/python tools/screenshot.py $(SHOTS)/report.html $(SHOTS)
+
 clean:
-	rm -rf $(VENV) $(DEMO) build dist *.egg-info
+	rm -rf $(VENV) $(DEMO) $(SHOTS) build dist *.egg-info

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("fwplan", "torch", "numpy", "pydantic", "typer", "rich")
+_PACKAGES = ("fwplan", "torch", "numpy", "pydantic", "typer", "rich", "pyarrow", "tiktoken", "gigatoken")
 
 
 def write_result(what: str, body: dict[str, Any]) -> Path:

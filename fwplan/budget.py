@@ -40,9 +40,10 @@ def device_use(spec: RunSpec, memory: Memory, device_type: str, calibration: Cal
     if device_type == "cpu":
         resident = _resident(allocated, calibration)
         return Use(allocated, None, resident, resident)
-    ratio, least = overhead.RESERVED, overhead.LEAST_RESERVED
+    ratios, leasts = overhead.RESERVED, overhead.LEAST_RESERVED
     if spec.train.expandable_segments:
-        ratio, least = overhead.EXPANDABLE_RESERVED, overhead.EXPANDABLE_LEAST_RESERVED
+        ratios, leasts = overhead.EXPANDABLE_RESERVED, overhead.EXPANDABLE_LEAST_RESERVED
+    ratio, least = ratios[spec.train.loss], leasts[spec.train.loss]
     context = overhead.CUDA_CONTEXT
     if calibration is not None and calibration.reserved_ratio is not None:
         measured = calibration.reserved_ratio

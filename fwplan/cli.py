@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import io
-import json
-import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from fwplan import __version__
+from fwplan import __version__, cli_data, cli_machine
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.print_json import print_json
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+app.add_typer(cli_data.app, name="data")
+app.add_typer(cli_machine.app)
 
 Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
 Vram = Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")]
@@ -59,7 +60,7 @@ def suggest(
     plan = suggestion.plan
     plan.save(output)
     if as_json:
-        _print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
+        print_json(plan.model_dump(mode="json") | {"estimate": suggestion.pick.estimate.as_dict()})
     else:
         show(suggest_lines(suggestion, str(output)))
 
@@ -81,6 +82,7 @@ def explain(
         bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
     ] = False,
     snapshot: Annotated[Path | None, typer.Option(help="Trace, into a file for pytorch.org/memory_viz.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one HTML page.")] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -91,7 +93,7 @@ def explain(
     from fwplan.render.terminal import show  # noqa: PLC0415
 
     if log is not None:
-        if fix is not None or output is not None or trace or snapshot is not None:
+        if any(option for option in (fix, output, trace, snapshot, html)):
             raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
         _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
     if config is None:
@@ -104,14 +106,14 @@ def explain(
     )  # fmt: skip
     if output is not None:
         Plan.of(found.estimate, f"as in {config}").save(output)
+    if html is not None:
+        from fwplan.report import write_report  # noqa: PLC0415
+
+        write_report(found, html)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
-        show(explain_lines(found))
-        if output is not None:
-            show([f"  written: {output}"])
-        if snapshot is not None:
-            show([f"  written: {snapshot}, for pytorch.org/memory_viz"])
+        show([*explain_lines(found), *(f"  written: {path}" for path in (html, output, snapshot) if path is not None)])
     raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
 
 
@@ -125,7 +127,7 @@ def _explain_log(
 
     found = explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         show(oom_lines(found))
     raise typer.Exit(ExitCode.DOES_NOT_FIT)
@@ -150,7 +152,7 @@ def diff(
 
     found = compared(before, after, overrides or [], gpu=gpu, vram=vram)
     if as_json:
-        _print_json(found.as_dict())
+        print_json(found.as_dict())
     else:
         show(diff_lines(found))
     raise typer.Exit(_EXIT.get(found.after.verdict, ExitCode.OK))
@@ -203,14 +205,6 @@ def measure(
         raise report.problem
 
 
-def _print_json(document: dict[str, Any]) -> None:
-    try:
-        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:  # whoever read us has seen enough; the exit code still counts
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def main() -> None:
     """Run the command line; every error ends as one clear message and the documented exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -245,7 +239,7 @@ def _report(error: FwplanError) -> int:
         verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)
         said = {"message": error.message, "where": error.where, "hint": error.hint}
         with contextlib.suppress(OSError):  # stdout itself may be what failed
-            _print_json({"verdict": verdict, "error": said})
+            print_json({"verdict": verdict, "error": said})
             sys.stdout.flush()
     show(error_lines(error), to_stderr=True)
     return error.exit_code

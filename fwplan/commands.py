@@ -104,9 +104,14 @@ def _target(gpu: str | None, vram: float | str | None, device: str | None) -> Ta
 
 
 def _counted(path: str | Path) -> DataSpec:
+    from fwplan.data.shards import is_token_folder, open_shards  # noqa: PLC0415  # numpy
+
+    where = str(Path(path).expanduser().resolve())
+    if is_token_folder(path):
+        return DataSpec(path=where, tokens=open_shards(path).train_tokens)
     from fwplan.data.count import count_tokens  # noqa: PLC0415  # pyarrow, for who brings data
 
-    return DataSpec(path=str(Path(path).expanduser().resolve()), tokens=count_tokens(path).tokens)
+    return DataSpec(path=where, tokens=count_tokens(path).tokens)
 
 
 def refuse_output(output: Path) -> None:
@@ -374,15 +379,15 @@ def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
         raise _no_data(spec, plan)
     if data is None and (plan.parent / path).exists():
         path = plan.parent / path  # a plan's relative path starts at the plan
-    from fwplan.data.shards import META, open_shards  # noqa: PLC0415
+    from fwplan.data.shards import is_token_folder, open_shards  # noqa: PLC0415
 
-    if (Path(path) / META).is_file():
+    if is_token_folder(path):
         return open_shards(path)
     from fwplan.data.prepare import prepare  # noqa: PLC0415
-    from fwplan.train.log import byte_progress  # noqa: PLC0415
+    from fwplan.render.progress import byte_progress  # noqa: PLC0415
 
     with byte_progress("tokenizing") as progress:
-        return prepare(path, tokens_directory(plan, path), progress=progress)
+        return prepare(path, tokens_directory(plan, path), progress=progress, note=progress.note)
 
 
 def tokens_directory(plan: Path, path: str | Path) -> Path:

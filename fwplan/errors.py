@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     USAGE = 2
     DOES_NOT_FIT = 3
     UNDECIDABLE = 4
+    MISSING = 5
     INTERRUPTED = 130
 
 

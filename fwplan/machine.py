@@ -10,7 +10,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from fwplan.spec import DeviceSpec
 from fwplan.units import MIB
@@ -26,8 +26,8 @@ _SMI_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class NvidiaGpu:
-    """One GPU as the driver describes it; None where it does not say (shared memory reads "[N/A]").
+class Gpu:
+    """One GPU as its driver describes it; None where it does not say (shared memory reads "[N/A]").
 
     Attributes:
         name: the driver's name, such as "NVIDIA GeForce RTX 4070".
@@ -35,8 +35,10 @@ class NvidiaGpu:
         reserved_bytes: kept by driver and firmware. total - reserved is what torch sees on Linux: an RTX 4090 reports
             24,564 and 354 MiB, and torch's total_memory on that card is 24,081 to 24,217 MiB.
         used_bytes: held by other processes; the reserved part is not in it (total = reserved + used + free).
-        driver: the driver's version.
-        uuid: as in CUDA_VISIBLE_DEVICES.
+        driver: the driver's version; empty: it did not say.
+        uuid: as in CUDA_VISIBLE_DEVICES; empty where it has none.
+        vendor: nvidia or amd.
+        asked: the program that described it.
     """
 
     name: str
@@ -45,6 +47,8 @@ class NvidiaGpu:
     used_bytes: int | None
     driver: str
     uuid: str
+    vendor: Literal["nvidia", "amd"] = "nvidia"
+    asked: str = "nvidia-smi"
 
 
 def run_command(command: list[str]) -> str | None:
@@ -66,9 +70,7 @@ def run_command(command: list[str]) -> str | None:
     return done.stdout
 
 
-def ask_nvidia_smi(
-    run: Runner = run_command, environ: Mapping[str, str] = os.environ
-) -> tuple[NvidiaGpu | None, str | None]:
+def ask_nvidia_smi(run: Runner = run_command, environ: Mapping[str, str] = os.environ) -> tuple[Gpu | None, str | None]:
     """Return the GPU that a CUDA program would use first, and None; or None and the reason why there is none.
 
     Of several GPUs it is the first, or what CUDA_VISIBLE_DEVICES names first. nvidia-smi counts in bus order, CUDA by
@@ -89,20 +91,20 @@ def _query(*names: str) -> list[str]:
     return ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
 
 
-def _parse(line: str, *, reserved_known: bool) -> NvidiaGpu | None:
+def _parse(line: str, *, reserved_known: bool) -> Gpu | None:
     cells = [cell.strip() for cell in line.split(",")]
     if len(cells) != len(_FIELDS) + reserved_known or not cells[0]:
         return None
     name, total, used, driver, uuid = cells[: len(_FIELDS)]
     reserved = _mib(cells[-1]) if reserved_known else None
-    return NvidiaGpu(name, _mib(total), reserved, _mib(used), driver, uuid)
+    return Gpu(name, _mib(total), reserved, _mib(used), driver, uuid)
 
 
 def _mib(cell: str) -> int | None:
     return int(cell) * MIB if re.fullmatch(r"[0-9]{1,12}", cell) else None
 
 
-def _visible(gpus: list[NvidiaGpu], chosen: str | None) -> tuple[NvidiaGpu | None, str | None]:
+def _visible(gpus: list[Gpu], chosen: str | None) -> tuple[Gpu | None, str | None]:
     if chosen is None:
         return gpus[0], None
     first = chosen.partition(",")[0].strip()

@@ -93,6 +93,7 @@ class TrainSpec(Spec):
     eval_interval: Count | None = None  # steps between evaluations; None: a twentieth of the run, at most 1,000
     eval_batches: Count = 20  # micro-batches per evaluation
     checkpoint_interval: Count | None = None  # steps between saved checkpoints; None: eval_interval
+    shuffle: Literal["windows", "documents"] = "windows"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1337
 
     @model_validator(mode="after")

@@ -51,8 +51,16 @@ class Target:
 def named_gpu(name: str) -> Target:
     """Return the Target for a card of the table, with a desktop assumed on a GeForce."""
     card = find_gpu(name)
+    if card.vendor == "apple":
+        return Target(card.spec())
     notes = () if card.total_status == "measured" else (f"{card.name}: total memory assumed from cards of its class",)
-    return _with_desktop(card.spec(), (card,), notes)
+    return _with_desktop(card.spec(), (card,), (*notes, *_unproven(card)))
+
+
+def _unproven(card: Device) -> tuple[str, ...]:
+    if card.vendor == "nvidia":
+        return ()
+    return ("nobody has measured a run on an AMD card for fwplan: overheads and speed are priors from NVIDIA's",)
 
 
 def nominal_gpu(nominal_bytes: int) -> Target:
@@ -82,7 +90,8 @@ def detected() -> Target | None:
     found = detect()
     if found is None:
         return None
-    return Target(found.spec(), (found.known,) if found.known else ())
+    known = (found.known,) if found.known else ()
+    return Target(found.spec(), known, notes=tuple(note for card in known for note in _unproven(card)))
 
 
 def target_of(device: DeviceSpec) -> Target:
@@ -118,11 +127,12 @@ def hardware(spec: RunSpec, target: Target) -> Hardware | None:
     rates = [card.dense_tflops for card in target.cards if card.dense_tflops]
     if not rates:
         return None
-    capability = target.cards[0].compute_capability if len(target.cards) == 1 else None
+    nvidia = all(card.vendor == "nvidia" for card in target.cards)
+    capability = target.cards[0].compute_capability if len(target.cards) == 1 and nvidia else None
     return gpu_hardware(
         spec,
         (min(rates), max(rates)),
-        consumer=all(card.consumer for card in target.cards),
+        consumer=nvidia and all(card.consumer for card in target.cards),
         compute_capability=float(capability) if capability else None,
         watts=target.cards[0].tdp_watts if len(target.cards) == 1 else None,
     )

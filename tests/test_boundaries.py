@@ -41,6 +41,14 @@ def test_suggest_and_explain_load_nothing_heavy(tmp_path):
     suggest = SUGGEST.format(out=plan)
     assert _loaded(suggest + MAIN) == []
     assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}]" + MAIN) == []
+    html = str(tmp_path / "report.html")
+    assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}, '--html', {html!r}]" + MAIN) == []
+
+
+@pytest.mark.parametrize("words", [["devices"], ["devices", "4070"], ["doctor"]])
+def test_devices_and_doctor_load_nothing_heavy(words):
+    code = f"import sys; sys.argv = ['fwplan', *{words!r}]" + MAIN.replace("'Peak' in", "'GPU' in 'GPU' +")
+    assert _loaded(code) == []
 
 
 def test_the_probe_can_fail():
@@ -57,7 +65,7 @@ ONLY_IN = {
     "pyarrow": ("data",),
     "tiktoken": ("data",),
     "rich": ("render", "train/log.py"),
-    "typer": ("cli.py",),
+    "typer": ("cli.py", "cli_data.py", "cli_machine.py"),
 }
 
 

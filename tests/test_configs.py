@@ -756,9 +756,9 @@ def test_the_largest_files_take_under_a_second(load):
         "exec(a)\n" * 8000,
         "x=[" + "1," * 30_000 + "]",
     ]:
-        start = time.perf_counter()
+        start = time.process_time()
         load(text)
-        assert time.perf_counter() - start < 1
+        assert time.process_time() - start < 1
 
 
 @pytest.mark.parametrize(

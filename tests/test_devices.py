@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from fwplan import machine
 from fwplan.devices import (
     Segment,
+    Vendor,
     detect,
     detect_cpu,
     detect_or_reason,
@@ -31,23 +32,47 @@ from fwplan.units import GIB, MIB
 
 
 def test_every_row_is_positive_or_unknown():
-    assert len(gpus()) == 73
-    assert len({gpu.name for gpu in gpus()}) == 73
+    assert len({gpu.name for gpu in gpus()}) == len(gpus()) == 105
     for gpu in gpus():
         for figure in (gpu.dense_tflops, gpu.bandwidth_gb_s, gpu.tdp_watts, gpu.sm_count, gpu.boost_mhz):
             assert figure is None or figure > 0, gpu
+        assert gpu.segment in get_args(Segment)
+        assert gpu.vendor in get_args(Vendor)
+        if gpu.vendor == "apple":
+            assert (gpu.nominal_gib, gpu.total_bytes, gpu.total_bytes_range, gpu.total_status) == (
+                *[None] * 3,
+                "unknown",
+            )
+            continue
         low, high = gpu.total_bytes_range
         assert 0.9 * gpu.nominal_gib * GIB < low <= high < gpu.nominal_gib * GIB, gpu
         assert gpu.total_bytes == low
-        assert gpu.segment in get_args(Segment)
-        assert gpu.tflops_confidence in {"high", "medium", "low"}
-        assert gpu.source
         assert float(gpu.compute_capability) >= 6
 
 
+def test_every_figure_has_its_source_and_confidence():
+    for gpu in gpus():
+        for figure, evidence in (
+            (gpu.total_bytes, gpu.of_total),
+            (gpu.dense_tflops, gpu.of_tflops),
+            (gpu.bandwidth_gb_s, gpu.of_bandwidth),
+            (gpu.tdp_watts, gpu.of_tdp),
+        ):
+            assert (evidence.confidence in {"high", "medium", "low"}) == (figure is not None), (gpu.name, evidence)
+            assert evidence.source or figure is None, gpu.name
+        assert gpu.of_chip.source
+        assert (gpu.of_total.confidence == "low") == (gpu.total_status == "assumed")
+
+
+def test_recalled_figures_are_of_low_confidence():
+    for gpu in gpus():
+        for evidence in (gpu.of_bandwidth, gpu.of_tdp):
+            assert evidence.confidence == "low" or not evidence.source.endswith("recalled"), gpu.name
+
+
 def test_how_much_of_the_table_is_known():
-    assert sum(gpu.total_status == "measured" for gpu in gpus()) == 47
-    assert sum(gpu.dense_tflops is not None for gpu in gpus()) == 65
+    assert sum(gpu.total_status == "measured" for gpu in gpus()) == 47 + 3
+    assert sum(gpu.dense_tflops is not None for gpu in gpus()) == 65 + 15
     assert sum(gpu.windows_total_bytes_range is not None for gpu in gpus()) == 19
 
 
@@ -140,6 +165,19 @@ def test_usable_total_of_an_odd_size_is_in_proportion():
         ("NVIDIA RTX PRO 6000 Blackwell Workstation Edition", "RTX PRO 6000 Blackwell Workstation"),
         ("NVIDIA TITAN RTX", "TITAN RTX"),
         ("NVIDIA GB10", "GB10 (DGX Spark)"),
+        ("rtx4070 ti super", "GeForce RTX 4070 Ti SUPER"),
+        ("7900xtx", "Radeon RX 7900 XTX"),
+        ("AMD Radeon(TM) RX 7900 XT", "Radeon RX 7900 XT"),
+        ("rx7900gre", "Radeon RX 7900 GRE"),
+        ("9070 XT", "Radeon RX 9070 XT"),
+        ("Radeon RX 7600", "Radeon RX 7600"),
+        ("w7900", "Radeon PRO W7900"),
+        ("AMD Instinct MI300X OAM", "Instinct MI300X"),
+        ("mi210", "Instinct MI210"),
+        ("M3 Max", "Apple M3 Max"),
+        ("m1", "Apple M1"),
+        ("Apple M4 Pro", "Apple M4 Pro"),
+        ("m3max", "Apple M3 Max"),
     ],
 )
 def test_forgiving_names(name, expected):
@@ -148,6 +186,18 @@ def test_forgiving_names(name, expected):
             find_gpu(name)
     else:
         assert find_gpu(name).name == expected
+
+
+def test_an_apple_chip_takes_the_memory_that_the_name_says():
+    chip = find_gpu("M3 Max 64GB")
+    assert (chip.name, chip.nominal_gib, chip.total_bytes) == ("Apple M3 Max", 64, None)
+    assert chip.spec() == DeviceSpec(type="mps", name="Apple M3 Max")
+    with pytest.raises(FwplanError, match="unknown GPU"):
+        find_gpu("M3 Max 64GB 32GB")
+
+
+def test_a_nominal_size_alone_means_no_amd_card():
+    assert all(gpu.vendor == "nvidia" for size in (8, 16, 20, 24, 48, 192) for gpu in gpus_with(size))
 
 
 def test_every_card_answers_to_its_own_name():

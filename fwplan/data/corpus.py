@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from fwplan.data.corpus_text import Document, documents
 from fwplan.data.count import count_tokens
-from fwplan.data.tokenizer import encode
+from fwplan.data.gpt2 import encode
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:

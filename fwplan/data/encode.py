@@ -1,50 +1,56 @@
-"""One row group of text into raw tokens for train.bin and val.bin: what a worker process does."""
+"""One window of rows into raw tokens for either split: what a worker process does."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from fwplan.data.parquet import RowGroup, text_batches
-from fwplan.data.shards import DTYPE
-from fwplan.data.tokenizer import END_OF_TEXT, encode
-from fwplan.errors import FwplanError
+from fwplan.data.fast import fast_tokenizer
+from fwplan.data.formats import SPLITS, Split
+from fwplan.data.parquet import Window, read_window
+from fwplan.data.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from fwplan.data.shards import Split
+    import numpy.typing as npt
 
 HASH_SPAN = 2**64
-_END = np.array([END_OF_TEXT], DTYPE).tobytes()
+DIGEST = np.dtype("S16")  # of a text, to tell whether it was there before; 128 bits: chance makes no two alike
 
 
 class EncodeTask(NamedTuple):
-    """What a worker is sent: a row group, and below which text hash a document is for validation."""
+    """What a worker is sent."""
 
-    group: RowGroup
-    threshold: int  # of HASH_SPAN
+    window: Window
+    threshold: int  # of HASH_SPAN: a document whose text hash is below it is for validation
+    tokenizer: str = "gpt2"
+    fast: bool = False
+    end_first: bool = False  # end-of-text before each document, not after
+    min_score: float | None = None  # of language_score; a row without a score is left out
+    digests: bool = False
 
 
 @dataclass
-class EncodedGroup:
-    """What a worker sends back: raw little-endian uint16 per split, and what went into it."""
+class Part:
+    """A split's share of a window."""
 
-    tokens: dict[Split, bytearray] = field(default_factory=lambda: {"train": bytearray(), "val": bytearray()})
-    documents: dict[Split, int] = field(default_factory=lambda: {"train": 0, "val": 0})
-    skipped: int = 0  # rows with null or empty text
+    tokens: npt.NDArray[Any]  # (n,) in the data set's type, end-of-text included
+    lengths: npt.NDArray[np.int64]  # (documents,) tokens of each, end-of-text included
+    digests: npt.NDArray[np.bytes_] | None  # (documents,) DIGEST
+
+
+@dataclass
+class Encoded:
+    """What a worker sends back: tokens per split, and what went into them."""
+
+    parts: dict[Split, Part] = field(default_factory=dict)
+    empty: int = 0  # rows with null or empty text
+    low_score: int = 0
     lowest: int = HASH_SPAN  # smallest and largest text hash seen
     highest: int = -1
-
-    def add(self, text: str, threshold: int) -> None:
-        """Append one document and its end-of-text to the split that its hash chooses."""
-        key = text_hash(text)
-        split: Split = "val" if key < threshold else "train"
-        self.tokens[split] += encode(text).astype(DTYPE, copy=False).tobytes()
-        self.tokens[split] += _END
-        self.documents[split] += 1
-        self.lowest, self.highest = min(self.lowest, key), max(self.highest, key)
 
 
 def text_hash(text: str) -> int:
@@ -52,24 +58,51 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
-def encode_group(task: EncodeTask) -> EncodedGroup:
-    """Return a row group's tokens.
+def encode_window(task: EncodeTask) -> Encoded:
+    """Return a window's tokens; each row is a document of one split, empty, or below the score.
 
     Raises:
-        FwplanError: the file cannot be read, or gave more or fewer rows than its footer says.
+        FwplanError: the file cannot be read, or gave fewer rows than its footer says.
     """
-    group, encoded = task.group, EncodedGroup()
-    for texts in text_batches(group):
-        for text in texts:
-            if text is None:
-                encoded.skipped += 1
-            else:
-                encoded.add(text, task.threshold)
-    rows = encoded.skipped + sum(encoded.documents.values())
-    if rows != group.rows:
-        raise FwplanError(
-            f"row group {group.index} gave {rows} rows, not {group.rows}",
-            where=str(group.path),
-            hint="the file changed while it was read, or is damaged: fetch it again",
-        )
+    tokenizer, encoded = _tokenizer(task.tokenizer, task.fast), Encoded()
+    rows = read_window(task.window, scores=task.min_score is not None)
+    chosen: dict[Split, list[str]] = {split: [] for split in SPLITS}
+    for number, text in enumerate(rows.texts):
+        if text is None:
+            encoded.empty += 1
+        elif rows.scores is not None and not _reaches(rows.scores[number], task.min_score):
+            encoded.low_score += 1
+        else:
+            key = text_hash(text)
+            chosen["val" if key < task.threshold else "train"].append(text)
+            encoded.lowest, encoded.highest = min(encoded.lowest, key), max(encoded.highest, key)
+    encoded.parts = {split: _part(texts, tokenizer, task) for split, texts in chosen.items()}
     return encoded
+
+
+@cache
+def _tokenizer(name: str, fast: bool) -> Tokenizer:
+    found = fast_tokenizer(name) if fast else None
+    return found or load_tokenizer(name)
+
+
+def _reaches(score: float | None, least: float | None) -> bool:
+    return score is not None and least is not None and score >= least
+
+
+def _part(texts: list[str], tokenizer: Tokenizer, task: EncodeTask) -> Part:
+    """Return the texts' tokens as one array. The cast cannot wrap: the type is chosen for the vocabulary."""
+    end = np.array([tokenizer.end_of_text], tokenizer.dtype)
+    pieces = [tokens for text in texts for tokens in _with_end(tokenizer.encode(text), end, first=task.end_first)]
+    lengths = np.array([len(a) + len(b) for a, b in zip(pieces[::2], pieces[1::2], strict=True)], np.int64)
+    tokens = np.concatenate([end[:0], *pieces], dtype=tokenizer.dtype, casting="unsafe")
+    return Part(tokens, lengths, _digests(texts) if task.digests else None)
+
+
+def _with_end(tokens: Any, end: Any, *, first: bool) -> tuple[Any, Any]:
+    return (end, tokens) if first else (tokens, end)
+
+
+def _digests(texts: list[str]) -> npt.NDArray[np.bytes_]:
+    raw = b"".join(hashlib.blake2b(text.encode(), digest_size=DIGEST.itemsize).digest() for text in texts)
+    return np.frombuffer(raw, DIGEST)

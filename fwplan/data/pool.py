@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -25,7 +25,9 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def ordered_map(function: Callable[[Task], Result], tasks: Iterable[Task], workers: int) -> Iterator[Result]:
+def ordered_map(
+    function: Callable[[Task], Result], tasks: Iterable[Task], workers: int
+) -> Generator[Result, None, None]:
     """Return function(task) for each task, in order; one worker runs in this process.
 
     At most two results per worker wait, so that a slow writer or a slow first task cannot fill memory. Processes are

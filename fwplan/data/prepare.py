@@ -3,44 +3,83 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fwplan.data import tokenizer
+from fwplan.data import fast as fast_module
 from fwplan.data.count import declared_tokens
-from fwplan.data.encode import HASH_SPAN, EncodedGroup, EncodeTask, encode_group
-from fwplan.data.parquet import RowGroup, Source, open_sources
+from fwplan.data.dedup import SeenTexts
+from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
+from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first
+from fwplan.data.parquet import Source, Window, forget_position, open_sources, read_window, windows
 from fwplan.data.pool import cpus, ordered_map
-from fwplan.data.shards import DTYPE, SCHEMA_VERSION, SPLITS, TokenShards, open_shards, read_meta
-from fwplan.data.writer import ShardWriter
+from fwplan.data.publish import finish_publishing, publish, refuse_foreign
+from fwplan.data.shards import TokenShards, open_shards
+from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
+from fwplan.data.staging import Staging
+from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer
 from fwplan.errors import FwplanError
 from fwplan.units import gib
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-    from fwplan.data.shards import Split
+    import numpy as np
+
+    from fwplan.data.formats import Format
 
 _BYTES_PER_WORKER = 2**24  # about a second of tokenizing, which is what starting one more process costs
 _MOST_WORKERS = 61  # Windows waits on no more
+_SAMPLE_WINDOWS, _SAMPLE_DOCUMENTS, _SAMPLE_CHARS = 8, 16, 2**19  # for gigatoken's check: 0.05 s of tiktoken
 
 
 @dataclass
-class _Tally:
-    """What went into the shards so far."""
+class Tally:
+    """Where the rows went so far; they add up."""
 
-    documents: dict[Split, int] = field(default_factory=lambda: dict.fromkeys(SPLITS, 0))
-    skipped: int = 0
-    lowest: int = HASH_SPAN
+    windows: int = 0
+    bytes: int = 0  # of text, by the footers
+    rows: int = 0
+    empty: int = 0  # null or empty text
+    low_score: int = 0
+    duplicates: int = 0
+    lowest: int = HASH_SPAN  # text hashes seen
     highest: int = -1
 
-    def add(self, encoded: EncodedGroup) -> None:
-        for split, count in encoded.documents.items():
-            self.documents[split] += count
-        self.skipped += encoded.skipped
+    def add(self, window: Window, encoded: Encoded, duplicates: int) -> None:
+        """Count a window in."""
+        self.windows += 1
+        self.bytes += window.text_bytes
+        self.rows += window.rows
+        self.empty += encoded.empty
+        self.low_score += encoded.low_score
+        self.duplicates += duplicates
         self.lowest, self.highest = min(self.lowest, encoded.lowest), max(self.highest, encoded.highest)
+
+    @property
+    def left_out(self) -> int:
+        """Rows that are no document of the result."""
+        return self.empty + self.low_score + self.duplicates
+
+
+@dataclass(frozen=True)
+class _Job:
+    """What was asked for, checked."""
+
+    sources: list[Source]
+    windows: list[Window]
+    folder: Path
+    recipe: dict[str, Any]
+    tokenizer: Tokenizer
+    format: Format
+    shard_tokens: int
+    val_fraction: float
+    min_score: float | None
+    dedup: bool
+    workers: int
 
 
 def prepare(
@@ -49,135 +88,286 @@ def prepare(
     *,
     val_fraction: float = 0.01,
     workers: int | None = None,
+    tokenizer: str = DEFAULT,
+    format: Format = "nanogpt",  # noqa: A002 (the option's name)
+    shard_tokens: int | None = None,
+    min_language_score: float | None = None,
+    dedup: bool = False,
+    fast: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    note: Callable[[str], None] | None = None,
 ) -> TokenShards:
     """Return the token shards made from parquet files; shards already made so are returned as they are.
 
+    An interrupted preparation, killed or out of disk, goes on where it stopped when it is asked for again.
+
     Args:
         paths: a file, a folder, a glob, or a list of those.
-        out_dir: where train.bin, val.bin and meta.json go.
+        out_dir: where the token files, the index of documents and meta.json go.
         val_fraction: the share of documents kept for validation; above 0, at least one if there are two.
         workers: processes; None: one per CPU, fewer for little text; 1: this process.
-        progress: called after each row group with (bytes of text done, bytes of text in all).
+        tokenizer: "gpt2", "bytes" or "tiktoken:NAME".
+        format: "nanogpt", "llmc" or "npy".
+        shard_tokens: most tokens in a file, for llmc and npy; None: 100 million.
+        min_language_score: leave out rows whose language_score is lower or missing.
+        dedup: leave out documents whose text was there before; takes 16 bytes of memory for each document.
+        fast: use gigatoken (fwplan[fast]) where it is installed and agrees with tiktoken on a sample.
+        progress: called after each window of rows with (bytes of text done, bytes of text in all).
+        note: called with what the user should know.
 
     Raises:
         FwplanError: unusable input, a full disk, a foreign file in the way, or a worker that died.
     """
+    job = _check(
+        paths, out_dir, val_fraction, workers, tokenizer, format, shard_tokens, min_language_score, dedup=dedup
+    )
+    finish_publishing(job.folder)
+    ready = _ready(job)
+    if ready is not None:
+        return ready
+    refuse_foreign(job.folder)
+    tell = note or _silent
+    with Staging(job.folder, job.format, job.tokenizer.dtype, job.shard_tokens) as staging:
+        state = staging.load(_placeless(job.recipe))
+        declared = declared_tokens(job.sources) if tokenizer == DEFAULT else None
+        _check_room(job, declared[0] if declared else None, state)
+        use_fast, said = fast_module.choose(tokenizer, _sample(job.windows)) if fast else (False, None)
+        forget_position()
+        if said:
+            tell(said)
+        if state:
+            tell(f"going on after {state['tally']['rows']:,} of {sum(w.rows for w in job.windows):,} rows")
+        staging.open(state)
+        tally = _fill(job, staging, state, progress or _silent, fast=use_fast)
+        extra = {
+            "rows": tally.rows,
+            "left_out": {"empty": tally.empty, "low_score": tally.low_score, "duplicates": tally.duplicates},
+            "declared_tokens": declared and declared[0],
+        }
+        publish(staging, job.folder, job.recipe | extra)
+    return open_shards(job.folder)
+
+
+def _check(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]],
+    out_dir: str | os.PathLike[str],
+    val_fraction: float,
+    workers: int | None,
+    tokenizer: str,
+    kind: str,
+    shard_tokens: int | None,
+    min_score: float | None,
+    *,
+    dedup: bool,
+) -> _Job:
     if not 0 <= val_fraction < 1:
         raise FwplanError(
             f"val_fraction must be at least 0 and below 1, not {val_fraction}", hint="a hundredth is customary: 0.01"
         )
-    sources, folder = open_sources(paths), Path(out_dir).expanduser()
-    groups = [group for source in sources for group in source.groups]
-    count = _worker_count(workers, groups)
-    recipe = _recipe(sources, val_fraction)
-    ready = _ready(folder, recipe)
-    if ready is not None:
-        return ready
-    declared = declared_tokens(sources)
-    with ShardWriter(folder) as writer:
-        _check_room(folder, 2 * declared[0] if declared else _guess_bytes(groups))
-        tally = _fill(writer, groups, round(val_fraction * HASH_SPAN), count, progress or _silent)
-        extra = {"skipped_rows": tally.skipped, "declared_tokens": declared and declared[0]}
-        writer.publish(recipe | extra, tally.documents)
-    return open_shards(folder)
-
-
-def _recipe(sources: list[Source], val_fraction: float) -> dict[str, Any]:
-    """Return what decides the shards' content, as meta.json keeps it."""
-    return {
+    known: dict[str, Format] = {name: name for name in FORMATS}
+    if kind not in known:
+        raise FwplanError(f"unknown format {kind!r}", hint=f"use {', '.join(FORMATS)}")
+    if workers is not None and workers < 1:
+        raise FwplanError(f"workers must be at least 1, not {workers}", hint="one per processor is a good choice")
+    limit = check_shard_tokens(known[kind], shard_tokens)
+    sources = open_sources(paths)
+    if min_score is not None:
+        _require_scores(sources)
+    found, made_with = windows(sources), load_tokenizer(tokenizer)
+    recipe = {
         "schema_version": SCHEMA_VERSION,
-        "dtype": DTYPE.name,
-        "tokenizer": {
-            "name": tokenizer.NAME,
-            "vocab_size": tokenizer.VOCAB,
-            "end_of_text": tokenizer.END_OF_TEXT,
-            "vocab_sha256": tokenizer.VOCAB_SHA256,
-        },
+        "format": kind,
+        "dtype": made_with.dtype.name,
+        "shard_tokens": None if kind == "nanogpt" else limit,
+        "end_of_text": "before" if end_of_text_first(known[kind]) else "after",
+        "tokenizer": made_with.describe(),
         "val_fraction": val_fraction,
+        "min_language_score": min_score,
+        "dedup": "exact" if dedup else None,
         "sources": [
-            {"path": str(s.path), "size": s.size, "rows": s.rows, "footer_sha256": s.footer_sha256} for s in sources
+            {
+                "path": str(source.path),
+                "size": source.size,
+                "rows": source.rows,
+                "row_groups": len(source.groups),
+                "footer_sha256": source.footer_sha256,
+            }
+            for source in sources
         ],
     }
+    count, folder = _worker_count(workers, found), Path(out_dir).expanduser()
+    return _Job(sources, found, folder, recipe, made_with, known[kind], limit, val_fraction, min_score, dedup, count)
 
 
-def _ready(folder: Path, recipe: dict[str, Any]) -> TokenShards | None:
+def _require_scores(sources: list[Source]) -> None:
+    for source in sources:
+        if not source.has_language_score:
+            raise FwplanError(
+                "there is no 'language_score' column to compare with --min-language-score",
+                where=str(source.path),
+                hint="leave the option out; FineWeb's own files have that column",
+            )
+
+
+def _ready(job: _Job) -> TokenShards | None:
     """Return the shards that are there if they are whole and came from this recipe, else None."""
     try:
-        meta = read_meta(folder)
-        return open_shards(folder) if all(meta.get(key) == value for key, value in recipe.items()) else None
+        meta = read_meta(job.folder)
+        same = {key: meta.get(key) for key in job.recipe if key != "sources"} | {"sources": meta.get("sources")}
+        return open_shards(job.folder) if _placeless(same) == _placeless(job.recipe) else None
     except FwplanError:
         return None
 
 
+def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return a recipe without where its sources lie: files that were moved are the same files."""
+    sources = recipe["sources"] if isinstance(recipe["sources"], list) else []
+    return recipe | {"sources": [{k: v for k, v in source.items() if k != "path"} for source in sources]}
+
+
 def _fill(
-    writer: ShardWriter, groups: list[RowGroup], threshold: int, workers: int, progress: Callable[[int, int], None]
-) -> _Tally:
-    """Return what was written. Where chance left one split empty, all is done again with a threshold that does not."""
-    tally = _encode(writer, groups, threshold, workers, progress)
-    if not sum(tally.documents.values()):
+    job: _Job, staging: Staging, state: dict[str, Any] | None, progress: Callable[[int, int], None], *, fast: bool
+) -> Tally:
+    """Return where the rows went. Where chance left one split empty, all is done again with a threshold that does not.
+
+    A document is for validation if its hash is below the threshold.
+    """
+    threshold = state["threshold"] if state else round(job.val_fraction * HASH_SPAN)
+    tally = _encode(job, staging, Tally(**state["tally"]) if state else Tally(), threshold, progress, fast=fast)
+    if tally.left_out == tally.rows:
+        staging.discard()
+        reasons = "null or empty" if tally.empty == tally.rows else "empty, or below the language score"
         raise FwplanError(
-            f"nothing to train on: each of {tally.skipped} rows is null or empty",
-            where=str(groups[0].path),
+            f"nothing to train on: each of {tally.rows} rows is {reasons}",
+            where=str(job.sources[0].path),
             hint="is it the right file?",
         )
-    fair = _fair_threshold(tally, threshold)
+    fair = _fair_threshold(staging, tally, threshold)
     if fair != threshold:  # happens for a handful of documents only, so the second pass is short
-        writer.restart()
-        tally = _encode(writer, groups, fair, workers, progress)
+        staging.close()
+        staging.open(None)
+        tally = _encode(job, staging, Tally(), fair, progress, fast=fast)
     return tally
 
 
 def _encode(
-    writer: ShardWriter, groups: list[RowGroup], threshold: int, workers: int, progress: Callable[[int, int], None]
-) -> _Tally:
-    tally, done, total = _Tally(), 0, sum(group.text_bytes for group in groups)
-    results = ordered_map(encode_group, [EncodeTask(group, threshold) for group in groups], workers)
-    for group, encoded in zip(groups, results, strict=True):
-        writer.append(encoded)
-        tally.add(encoded)
-        done += group.text_bytes
-        progress(done, total)
+    job: _Job, staging: Staging, tally: Tally, threshold: int, progress: Callable[[int, int], None], *, fast: bool
+) -> Tally:
+    total, left = sum(window.text_bytes for window in job.windows), job.windows[tally.windows :]
+    seen = SeenTexts()
+    for digests in staging.digests():
+        seen.new(digests)
+    tasks = (
+        EncodeTask(window, threshold, job.tokenizer.name, fast, end_of_text_first(job.format), job.min_score, job.dedup)
+        for window in left
+    )
+    progress(tally.bytes, total)
+    results = ordered_map(encode_window, tasks, job.workers)
+    try:
+        for window, encoded in zip(left, results, strict=True):
+            duplicates = 0
+            for split in SPLITS:
+                part = encoded.parts[split]
+                if part.digests is not None:
+                    kept = seen.new(part.digests)
+                    duplicates += len(kept) - int(kept.sum())
+                    part = _only(part, kept)
+                staging.append(split, part)
+            tally.add(window, encoded, duplicates)
+            staging.commit(_state(job, tally, threshold))
+            progress(tally.bytes, total)
+    except BaseException:
+        _keep_or_discard(staging, _state(job, tally, threshold))
+        raise
+    finally:
+        results.close()
+    staging.commit(_state(job, tally, threshold), now=True)
+    _check_rows(job, staging, tally)
     return tally
 
 
-def _fair_threshold(tally: _Tally, threshold: int) -> int:
-    """Return a threshold that gives both splits a document, and train the only one; identical texts stay together.
+def _state(job: _Job, tally: Tally, threshold: int) -> dict[str, Any]:
+    return {"recipe": _placeless(job.recipe), "threshold": threshold, "tally": asdict(tally)}
 
-    A document is for validation if its hash is below the threshold.
-    """
-    if not tally.documents["train"]:
+
+def _keep_or_discard(staging: Staging, state: dict[str, Any]) -> None:
+    """Record what is done before an error or Ctrl-C is handed on; leave nothing where nothing was done."""
+    if not state["tally"]["windows"]:
+        staging.discard()
+        return
+    try:
+        staging.commit(state, now=True)
+    except FwplanError:  # a full disk: the last record stands
+        return
+
+
+def _check_rows(job: _Job, staging: Staging, tally: Tally) -> None:
+    """Assert that every row of the sources is a document of one split, or was left out for a reason."""
+    documents = sum(files.documents for files in staging.splits.values())
+    rows = sum(source.rows for source in job.sources)
+    if not documents + tally.left_out == tally.rows == rows:
+        raise AssertionError(f"{rows} rows in, {documents} documents out, {tally}")
+
+
+def _only(part: Part, kept: np.ndarray[Any, np.dtype[np.bool_]]) -> Part:
+    """Return a part without the documents that are not kept."""
+    if kept.all() or part.digests is None:
+        return part
+    return Part(part.tokens[kept.repeat(part.lengths)], part.lengths[kept], part.digests[kept])
+
+
+def _fair_threshold(staging: Staging, tally: Tally, threshold: int) -> int:
+    """Return a threshold that gives both splits a document, and train the only one; identical texts stay together."""
+    if not staging.splits["train"].documents:
         return tally.highest
-    if not tally.documents["val"] and threshold and tally.lowest < tally.highest:
+    if not staging.splits["val"].documents and threshold and tally.lowest < tally.highest:
         return tally.lowest + 1
     return threshold
 
 
-def _worker_count(workers: int | None, groups: list[RowGroup]) -> int:
-    if workers is not None and workers < 1:
-        raise FwplanError(f"workers must be at least 1, not {workers}", hint="one per processor is a good choice")
-    enough = 1 + sum(group.text_bytes for group in groups) // _BYTES_PER_WORKER
-    return min(workers or min(cpus(), enough), len(groups), _MOST_WORKERS)
+def _sample(found: list[Window]) -> Iterator[str]:
+    """Yield some documents from evenly spaced places, at most _SAMPLE_CHARS of them."""
+    left = _SAMPLE_CHARS
+    for n in range(min(_SAMPLE_WINDOWS, len(found))):
+        window = found[(2 * n + 1) * len(found) // (2 * min(_SAMPLE_WINDOWS, len(found)))]
+        few = Window(window.group, window.first, min(window.rows, _SAMPLE_DOCUMENTS))
+        for text in islice((text for text in read_window(few).texts if text), _SAMPLE_DOCUMENTS):
+            yield text[:left]
+            left -= len(text)
+            if left <= 0:
+                return
 
 
-def _guess_bytes(groups: list[RowGroup]) -> int:
-    """Return bytes of disk for undeclared text: half a token per byte, above any Latin script (English: 0.25 to 0.34).
+def _worker_count(workers: int | None, found: list[Window]) -> int:
+    enough = 1 + sum(window.text_bytes for window in found) // _BYTES_PER_WORKER
+    return min(workers or min(cpus(), enough), len(found), _MOST_WORKERS)
 
-    Other scripts need up to twice that; a disk that fills nevertheless is caught when it does.
+
+def needed_bytes(job_windows: list[Window], tokenizer: Tokenizer, declared: int | None) -> int:
+    """Return bytes of disk that tokens and the index of documents take, at most; of English, about twice too many.
+
+    Undeclared text: half a token per byte, above any Latin script (English: 0.25 to 0.34). Other scripts need up to
+    twice that; a disk that fills nevertheless is caught when it does.
     """
-    return sum(group.text_bytes for group in groups)
+    rows, text = sum(w.rows for w in job_windows), sum(w.text_bytes for w in job_windows)
+    tokens = declared if declared is not None else rows + (text if tokenizer.name == "bytes" else text // 2)
+    return tokens * tokenizer.dtype.itemsize + 8 * rows
 
 
-def _check_room(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
+def _check_room(job: _Job, declared: int | None, state: dict[str, Any] | None) -> None:
+    needed = needed_bytes(job.windows, job.tokenizer, declared) + 16 * job.dedup * sum(w.rows for w in job.windows)
+    if state:  # some of it is there already
+        needed -= sum(c["tokens"] * job.tokenizer.dtype.itemsize + 8 * c["documents"] for c in state["splits"].values())
+    place = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
     if free < needed:
         raise FwplanError(
-            f"not enough disk in {str(folder)!r}: needs {gib(needed)} ({needed:,} bytes), "
+            f"not enough disk in {str(job.folder)!r}: needs {gib(needed)} ({needed:,} bytes), "
             f"{gib(free)} ({free:,} bytes) free",
-            where=str(folder),
+            where=str(job.folder),
             hint="free some space or choose another output folder",
         )
 
 
-def _silent(_done: int, _total: int) -> None:
+def _silent(*_: object) -> None:
     """Report nothing."""

@@ -1,17 +1,30 @@
-"""Token shards on disk: train.bin and val.bin (raw little-endian uint16) and the meta.json that vouches for them.
+"""A folder of tokens to train on: prepared by fwplan, with a meta.json that vouches for it, or brought from elsewhere.
 
-Needs numpy only, so that training reads shards without pyarrow or tiktoken.
+Reads nanoGPT's .bin, build-nanogpt's .npy and the .bin of llm.c and modded-nanogpt. Needs numpy only, so that training
+reads tokens without pyarrow or tiktoken.
 """
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwplan.data.formats import (
+    FORMATS,
+    SPLITS,
+    Format,
+    Split,
+    TokenFile,
+    end_of_text_first,
+    find_token_files,
+    header_bytes,
+    read_header,
+)
+from fwplan.data.sidecar import META, damaged, read_meta
+from fwplan.data.tokens import TokenSequence
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
@@ -19,101 +32,153 @@ if TYPE_CHECKING:
 
     import numpy.typing as npt
 
-Split = Literal["train", "val"]
-SPLITS: tuple[Split, ...] = get_args(Split)
-SCHEMA_VERSION = 1
-META = "meta.json"
-DTYPE = np.dtype("<u2")
+_GPT2_END = 50_256  # whose tokens a folder without meta.json is taken to hold
+ENDS = "ends"  # the folder of the index of documents: its files must not look like a trainer's "train" files
 
 
 @dataclass(frozen=True)
 class TokenShards:
-    """A prepared data set: where it is and what it holds."""
+    """A data set: where it is and what it holds. None: there is no meta.json to say."""
 
     directory: Path
-    train_tokens: int  # including one end-of-text after each document
-    val_tokens: int
-    train_documents: int
-    val_documents: int
-    skipped_rows: int  # null or empty text
-    declared_tokens: int | None  # what the sources' token_count columns promised, end-of-text included
-    vocab_size: int
-    dtype: str
+    format: Format
+    files: dict[Split, tuple[TokenFile, ...]]
+    vocab_size: int | None
+    end_of_text: int
+    documents: dict[Split, int] | None
+    meta: dict[str, Any] | None
+
+    @property
+    def train_tokens(self) -> int:
+        """Tokens to train on, an end-of-text for each document included."""
+        return self.tokens("train")
+
+    @property
+    def val_tokens(self) -> int:
+        """Tokens for validation, likewise."""
+        return self.tokens("val")
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The ids' type on disk."""
+        return next((file.dtype for split in SPLITS for file in self.files[split]), np.dtype("<u2"))
 
     def tokens(self, split: Split) -> int:
         """Return the number of tokens in a split."""
-        return self.train_tokens if split == "train" else self.val_tokens
+        return sum(file.tokens for file in self.files[split])
 
-    def path(self, split: Split) -> Path:
-        """Return the file of a split."""
-        return self.directory / f"{split}.bin"
+    def sequence(self, split: Split) -> TokenSequence:
+        """Return the tokens of a split, read-only and mapped from disk as they are read."""
+        return TokenSequence(self.files[split])
 
-    def memmap(self, split: Split) -> npt.NDArray[np.uint16]:
-        """Return the tokens of a split, shape (tokens,), uint16, read-only and mapped from disk."""
-        if not self.tokens(split):  # an empty file cannot be mapped
-            return np.empty(0, DTYPE)
-        return np.memmap(self.path(split), DTYPE, mode="r", shape=(self.tokens(split),))
+    def ends(self, split: Split) -> npt.NDArray[np.int64]:
+        """Return where each document ends, (documents,) int64: the position after its last token, end-of-text included.
+
+        From the index that prepare writes, mapped; without one, from the end-of-text tokens, in one pass over the data.
+
+        Raises:
+            FwplanError: the index has not the size that meta.json says.
+        """
+        path = self.directory / ENDS / f"{split}.i64"
+        if self.documents is None or not path.exists():
+            return self._found_ends(split)
+        expected = 8 * self.documents[split]
+        if path.stat().st_size != expected:
+            raise FwplanError(
+                f"{ENDS}/{path.name} is {path.stat().st_size:,} bytes; {META} says {expected:,}",
+                where=str(path),
+                hint="delete it, and the documents are found by their end-of-text; or prepare the data again",
+            )
+        return np.memmap(path, "<i8", mode="r") if expected else np.empty(0, np.int64)
+
+    def _found_ends(self, split: Split) -> npt.NDArray[np.int64]:
+        found, begin, total = [], 0, self.tokens(split)
+        for chunk in self.sequence(split).chunks():
+            found.append(np.flatnonzero(chunk == self.end_of_text) + begin)
+            begin += len(chunk)
+        marks = np.concatenate([*found, np.empty(0, np.int64)])
+        # before each document: the next mark ends it; after each: the mark itself. What precedes the first or follows
+        # the last is a document cut by whoever made the file.
+        ends = marks if end_of_text_first(self.format) else marks + 1
+        return np.unique(np.append(ends[(ends > 0) & (ends < total)], total)) if total else np.empty(0, np.int64)
 
     def require(self, split: Split, sequence_length: int) -> None:
         """Raise FwplanError unless a split holds one training sequence: sequence_length inputs and one more target."""
         if self.tokens(split) <= sequence_length:
             raise FwplanError(
-                f"{split}.bin holds {self.tokens(split):,} tokens; "
+                f"the {split} split holds {self.tokens(split):,} tokens; "
                 f"sequence_length {sequence_length} needs at least {sequence_length + 1:,}",
-                where=str(self.path(split)),
-                hint="prepare more text, raise val_fraction or shorten sequence_length",
+                where=str(self.directory),
+                hint="prepare more text, raise --val-fraction or shorten sequence_length",
             )
 
 
+def is_token_folder(path: str | os.PathLike[str]) -> bool:
+    """Return whether a path is a folder of tokens, prepared or brought, and not of parquet."""
+    folder = Path(path).expanduser()
+    return folder.is_dir() and ((folder / META).is_file() or find_token_files(folder) is not None)
+
+
 def open_shards(directory: str | os.PathLike[str]) -> TokenShards:
-    """Return the token shards in a folder, after checking the files' sizes against meta.json.
+    """Return the tokens in a folder, after checking each file's size: a truncated map would be read as zeros.
 
     Raises:
-        FwplanError: meta.json is missing, unreadable or from a newer fwplan, or a .bin has not the size it states.
+        FwplanError: there are none, or a file has not the size that meta.json or its own header states.
     """
     folder = Path(directory).expanduser()
-    shards = _shards(folder, read_meta(folder))
+    if (folder / META).is_file():
+        return _prepared(folder, read_meta(folder))
+    try:
+        found = find_token_files(folder)
+    except OSError as error:
+        raise FwplanError(
+            f"cannot read {str(folder)!r}: {error.strerror}", where=str(folder), hint="may you read it?"
+        ) from error
+    if found is None:
+        raise FwplanError(
+            f"no tokens in {str(folder)!r}: neither {META} nor train.bin, *_train_*.bin or *_train_*.npy",
+            where=str(folder),
+            hint="fwplan data prepare makes them from parquet",
+        )
+    kind, paths = found
+    files = {split: tuple(read_header(kind, path) for path in paths[split]) for split in SPLITS}
+    return TokenShards(folder, kind, files, None, _GPT2_END, None, None)
+
+
+def _prepared(folder: Path, meta: dict[str, Any]) -> TokenShards:
+    try:
+        kind = meta["format"]
+        if kind not in FORMATS:
+            raise ValueError(f"format is {kind!r}, not {', '.join(FORMATS)}")  # noqa: TRY301
+        if meta["dtype"] not in ("uint16", "uint32"):
+            raise ValueError(f"dtype is {meta['dtype']!r}, not uint16 or uint32")  # noqa: TRY301
+        dtype = np.dtype(meta["dtype"]).newbyteorder("<")
+        files = {
+            split: tuple(_stated(folder, kind, dtype, file) for file in meta["splits"][split]["files"])
+            for split in SPLITS
+        }
+        shards = TokenShards(
+            directory=folder,
+            format=kind,
+            files=files,
+            vocab_size=_count(meta["tokenizer"]["vocab_size"]),
+            end_of_text=_count(meta["tokenizer"]["end_of_text"]),
+            documents={split: _count(meta["splits"][split]["documents"]) for split in SPLITS},
+            meta=meta,
+        )
+    except (ValueError, TypeError, KeyError) as error:
+        raise damaged(folder / META, error) from error
     for split in SPLITS:
-        _check_size(shards, split)
+        for file in shards.files[split]:
+            _check_size(file)
     return shards
 
 
-def read_meta(folder: Path) -> dict[str, Any]:
-    """Return meta.json as a dict; raises FwplanError where there is none that this fwplan can read."""
-    path = folder / META
-    try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
-        version = meta["schema_version"]
-    except FileNotFoundError:
-        raise FwplanError(
-            f"no prepared data in {str(folder)!r}: it has no {META}",
-            where=str(path),
-            hint="name a folder that fwplan prepared, or the parquet itself",
-        ) from None
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise _damaged(path, error) from error
-    if version != SCHEMA_VERSION:
-        raise FwplanError(
-            f"schema_version is {version!r}; this fwplan reads {SCHEMA_VERSION}",
-            where=str(path),
-            hint="prepare the data again, or upgrade: pip install -U fwplan",
-        )
-    return dict(meta)
-
-
-def _shards(folder: Path, meta: dict[str, Any]) -> TokenShards:
-    try:
-        counts = {f"{s}_{what}": _count(meta["splits"][s][what]) for s in SPLITS for what in ("tokens", "documents")}
-        return TokenShards(
-            directory=folder,
-            **counts,
-            skipped_rows=_count(meta["skipped_rows"]),
-            declared_tokens=None if meta["declared_tokens"] is None else _count(meta["declared_tokens"]),
-            vocab_size=_count(meta["tokenizer"]["vocab_size"]),
-            dtype=_known_dtype(meta["dtype"]),
-        )
-    except (ValueError, TypeError, KeyError) as error:
-        raise _damaged(folder / META, error) from error
+def _stated(folder: Path, kind: Format, dtype: np.dtype[Any], entry: dict[str, Any]) -> TokenFile:
+    name = entry["name"]
+    if not isinstance(name, str) or Path(name).name != name:
+        raise ValueError(f"{name!r} is not the name of a file in this folder")
+    return TokenFile(folder / name, header_bytes(kind), _count(entry["tokens"]), dtype)
 
 
 def _count(value: object) -> int:
@@ -122,27 +187,17 @@ def _count(value: object) -> int:
     return value
 
 
-def _known_dtype(value: object) -> str:
-    if value != DTYPE.name:
-        raise ValueError(f"dtype is {value!r}, not {DTYPE.name!r}")
-    return DTYPE.name
-
-
-def _damaged(path: Path, error: Exception) -> FwplanError:
-    reason = f"no key {error}" if isinstance(error, KeyError) else str(error)
-    return FwplanError(f"cannot use {META}: {reason}", where=str(path), hint="prepare the data again")
-
-
-def _check_size(shards: TokenShards, split: Split) -> None:
-    """Raise unless the file holds what meta.json says: a truncated map would train on zeros or crash midway."""
-    path, expected = shards.path(split), shards.tokens(split) * DTYPE.itemsize
+def _check_size(file: TokenFile) -> None:
+    name = file.path.name
     try:
-        found = path.stat().st_size
+        found = file.path.stat().st_size
     except OSError as error:
         raise FwplanError(
-            f"cannot open {path.name}: {error.strerror}", where=str(path), hint="check its permissions"
+            f"cannot open {name}: {error.strerror}", where=str(file.path), hint="was it moved? prepare the data again"
         ) from error
-    if found != expected:
+    if found != file.bytes:
         raise FwplanError(
-            f"{path.name} is {found:,} bytes; {META} says {expected:,}", where=str(path), hint="prepare the data again"
+            f"{name} is {found:,} bytes; {META} says {file.bytes:,}",
+            where=str(file.path),
+            hint="it is truncated or was changed: prepare the data again",
         )

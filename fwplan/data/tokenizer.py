@@ -1,96 +1,141 @@
-"""GPT-2's byte-pair encoding, rebuilt from the merges file that ships with fwplan; never touches the network.
-
-`tiktoken.get_encoding("gpt2")` downloads its table without a timeout, so it fails offline and hangs behind a silent
-firewall. The merges file alone determines every rank: the result is the official r50k_base table, byte for byte.
-"""
+"""Which tokenizer a data set is made with: gpt2, tiktoken:NAME or bytes, by one small interface."""
 
 from __future__ import annotations
 
-import gzip
+import base64
 import hashlib
-import re
-from functools import cache
-from importlib import resources
-from typing import TYPE_CHECKING
+import threading
+from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tiktoken
 
+from fwplan.data import gpt2
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import numpy.typing as npt
+    import tiktoken
 
-NAME = "gpt2"
-VOCAB = 50_257
-END_OF_TEXT = 50_256
-VOCAB_SHA256 = "1ce1664773c50f3e0cc8842619a93edc4624525b728b188a9e0be33b7726adc5"  # of vocab.bpe, uncompressed
+DEFAULT = "gpt2"
+LOAD_SECONDS = 30.0  # tiktoken downloads its tables without a timeout: behind a silent firewall it would hang
 
-# GPT-2's split pattern as tiktoken writes it: possessive, so quicker than the original and equal to it.
-PATTERN = r"""'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s"""
 
-# What \s means in that pattern (Unicode White_Space); Python's own \s also takes \x1c to \x1f.
-_SPACE = r"[\t-\r \x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]"
-_LONG_SPACE = 10_000  # characters; the pattern's backtracking gives up near a million, far above any real run
+@dataclass(frozen=True)
+class Tokenizer:
+    """Text to token ids and back. `encode` takes one document and adds no end-of-text."""
+
+    name: str
+    vocab_size: int
+    end_of_text: int
+    sha256: str  # of the table of tokens: for gpt2 that of OpenAI's own r50k_base.tiktoken
+    encode: Callable[[str], npt.NDArray[Any]] = field(compare=False, repr=False)
+    decode: Callable[[Sequence[int]], str] = field(compare=False, repr=False)
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest type that holds every id: little-endian uint16, or uint32 above 65,536 ids."""
+        return np.dtype("<u2" if self.vocab_size <= 2**16 else "<u4")
+
+    def describe(self) -> dict[str, str | int]:
+        """Return what a sidecar says of it."""
+        return {
+            "name": self.name,
+            "vocab_size": self.vocab_size,
+            "end_of_text": self.end_of_text,
+            "sha256": self.sha256,
+        }
 
 
 @cache
-def gpt2_encoding() -> tiktoken.Encoding:
-    """Return the GPT-2 encoding: 50,257 tokens, end-of-text 50,256. Built once per process, about 0.1 s."""
-    return tiktoken.Encoding(
-        NAME,
-        pat_str=PATTERN,
-        mergeable_ranks=_ranks(_read_merges()),
-        special_tokens={"<|endoftext|>": END_OF_TEXT},
-        explicit_n_vocab=VOCAB,
+def load_tokenizer(name: str = DEFAULT) -> Tokenizer:
+    """Return the tokenizer of that name, built once per process.
+
+    Args:
+        name: "gpt2", built from what ships with fwplan; "bytes", UTF-8 bytes and an end-of-text; or "tiktoken:NAME",
+            whose table tiktoken has in its cache (TIKTOKEN_CACHE_DIR) or downloads.
+
+    Raises:
+        FwplanError: there is no such tokenizer, or its table cannot be had.
+    """
+    if name in (DEFAULT, "tiktoken:gpt2", "tiktoken:r50k_base"):
+        return Tokenizer(DEFAULT, gpt2.VOCAB, gpt2.END_OF_TEXT, gpt2.RANKS_SHA256, gpt2.encode, gpt2.decode)
+    if name == "bytes":
+        table = hashlib.sha256(bytes(range(256))).hexdigest()
+        return Tokenizer(name, 257, 256, table, _encode_bytes, _decode_bytes)
+    kind, _, encoding = name.partition(":")
+    if kind != "tiktoken" or not encoding:
+        raise FwplanError(f"unknown tokenizer {name!r}", hint="use gpt2, bytes or tiktoken:NAME")
+    return _from_tiktoken(name, _load_in_time(encoding))
+
+
+def _encode_bytes(text: str) -> npt.NDArray[np.uint8]:
+    return np.frombuffer(text.encode(), np.uint8)
+
+
+def _decode_bytes(tokens: Sequence[int]) -> str:
+    return bytes(token for token in tokens if token < 256).decode(errors="replace")
+
+
+def _from_tiktoken(name: str, encoding: tiktoken.Encoding) -> Tokenizer:
+    try:
+        end_of_text = encoding.eot_token
+    except KeyError:
+        raise FwplanError(f"{name} has no <|endoftext|>", hint="use one that has: gpt2, tiktoken:o200k_base") from None
+    ranks = encoding._mergeable_ranks  # noqa: SLF001 (tiktoken offers the table nowhere else)
+    return Tokenizer(
+        name, encoding.n_vocab, end_of_text, ranks_sha256(ranks), partial(_encode, encoding), encoding.decode
     )
 
 
-def encode(text: str) -> npt.NDArray[np.uint16]:
-    """Return the GPT-2 tokens of one document, without end-of-text; a literal "<|endoftext|>" is plain text."""
+def _encode(encoding: tiktoken.Encoding, text: str) -> npt.NDArray[np.uint32]:
     try:
-        tokens = gpt2_encoding().encode_to_numpy(text, disallowed_special=())
-    except ValueError:  # a run of whitespace too long for the pattern
-        parts = [gpt2_encoding().encode_to_numpy(part, disallowed_special=()) for part in _cut_long_space(text)]
-        tokens = np.concatenate(parts)
-    return tokens.astype(np.uint16)  # cannot wrap: every token is below VOCAB, and that is below 65,536
-
-
-def _cut_long_space(text: str, longest: int = _LONG_SPACE) -> list[str]:
-    """Return `text` in parts whose tokens, joined, are those of the whole.
-
-    Of a run of whitespace before a word, the pattern takes all but the last character as one piece. A part that ends
-    there ends in whitespace, which the pattern takes whole and without backtracking: the same piece.
-    """
-    cuts = [match.end() - 1 for match in re.finditer(f"{_SPACE}{{{longest},}}", text) if match.end() < len(text)]
-    return [text[start:stop] for start, stop in zip([0, *cuts], [*cuts, len(text)], strict=True)]
-
-
-def _read_merges() -> bytes:
-    """Return the bytes of vocab.bpe, verified."""
-    asset = resources.files("fwplan.data") / "assets" / "vocab.bpe.gz"
-    try:
-        merges = gzip.decompress(asset.read_bytes())
-    except (OSError, EOFError) as error:
-        merges = str(error).encode()
-    if hashlib.sha256(merges).hexdigest() != VOCAB_SHA256:
+        return encoding.encode_to_numpy(text, disallowed_special=())
+    except ValueError as error:
         raise FwplanError(
-            "GPT-2's vocabulary file is missing or damaged",
-            where=str(asset),
-            hint="install fwplan again: pip install --force-reinstall --no-deps fwplan",
+            f"{encoding.name} cannot split a document of {len(text):,} characters: {error}",
+            hint="it may hold a run of a million spaces; gpt2 can take those",
+        ) from error
+
+
+def ranks_sha256(ranks: dict[bytes, int]) -> str:
+    """Return the SHA-256 of a table of tokens written as OpenAI's .tiktoken files are."""
+    return hashlib.sha256(tiktoken_file(ranks)).hexdigest()
+
+
+def tiktoken_file(ranks: dict[bytes, int]) -> bytes:
+    """Return a table of tokens as a .tiktoken file: a line of base64 and rank for each."""
+    ordered = sorted(ranks.items(), key=lambda item: item[1])
+    return b"".join(base64.b64encode(token) + b" " + str(rank).encode() + b"\n" for token, rank in ordered)
+
+
+def _load_in_time(encoding: str) -> tiktoken.Encoding:
+    """Return tiktoken's encoding of that name; gives up on a download after LOAD_SECONDS."""
+    import tiktoken  # noqa: PLC0415
+
+    if encoding not in tiktoken.list_encoding_names():
+        known = ", ".join(sorted(tiktoken.list_encoding_names()))
+        raise FwplanError(f"tiktoken knows no encoding {encoding!r}", hint=f"it knows {known}")
+    found: list[tiktoken.Encoding | Exception] = []
+    thread = threading.Thread(target=_load_into, args=(found, encoding), daemon=True)
+    thread.start()
+    thread.join(LOAD_SECONDS)
+    if not found or isinstance(found[0], Exception):
+        reason = str(found[0]).splitlines()[0][:200] if found else f"no answer in {LOAD_SECONDS:.0f} s"
+        raise FwplanError(
+            f"cannot load tiktoken's {encoding!r}, which is downloaded on first use: {reason}",
+            hint="load it once where there is a network, and point TIKTOKEN_CACHE_DIR at a copy of its cache",
         )
-    return merges
+    return found[0]
 
 
-def _ranks(merges: bytes) -> dict[bytes, int]:
-    """Return every mergeable token with its rank, in order: 256 single bytes, then one per merge.
+def _load_into(found: list[Any], encoding: str) -> None:
+    import tiktoken  # noqa: PLC0415
 
-    vocab.bpe writes a byte as a printable character: itself where that is printable, else the next one from U+0100.
-    """
-    printable = [byte for byte in range(256) if chr(byte).isprintable() and byte != ord(" ")]
-    others = [byte for byte in range(256) if byte not in set(printable)]
-    byte_of = {chr(byte): byte for byte in printable} | {chr(256 + n): byte for n, byte in enumerate(others)}
-    pairs = merges.decode().split("\n")[1:-1]  # the first line is a version, the last is empty
-    tokens = [bytes([byte]) for byte in printable + others]
-    tokens += [bytes(byte_of[char] for char in pair if char != " ") for pair in pairs]
-    return {token: rank for rank, token in enumerate(tokens)}
+    try:
+        found.append(tiktoken.get_encoding(encoding))
+    except Exception as error:  # noqa: BLE001 (a thread's failure is handed to its caller, whatever it is)
+        found.append(error)

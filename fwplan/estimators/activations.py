@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.kept import block_bytes, kept_bytes, statistics_bytes
+from fwplan.estimators.kept import block_bytes, kept_bytes, mask_width, statistics_bytes
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import largest
@@ -63,8 +63,26 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
             "recomputed: top block", block_bytes(s) - s.r * s.N * s.C, None, None,
             Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
+        yield _forward_line(s)
     elif s.above:
         yield _highest_recomputed(s)
+
+
+def _forward_line(s: Sizes) -> Line:
+    """Return what the forward of a recomputed top block's MLP takes beyond that of the loss.
+
+    With a small vocabulary the loss is narrower: at the GELU stand the residual sum, the LayerNorm's output and the
+    hidden layer before and after, none of which a recomputed block keeps.
+    """
+    u, copies = s.N * s.C, s.a * (s.V * s.C + 4 * s.C * s.C) if s.autocast else 0
+    if s.chunked:
+        loss = (2 * s.r + s.a) * u + 4 * s.V * s.C + 8 * s.n * s.V + copies
+    else:
+        loss = (s.r + s.a) * u + (8 + (s.a if s.a != 4 else 0)) * s.N * s.V + copies
+    return Line(
+        "recomputed: top block's forward, beyond the loss", largest((2 * s.r + 8 * s.a) * u - loss, 0), None, None,
+        Phase.LOSS_FORWARD, "transient", "(2*r + 8*a)*N*C less the loss's, where positive", _SAVED,
+    )  # fmt: skip
 
 
 def _highest_recomputed(s: Sizes) -> Line:
@@ -109,8 +127,14 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
         "gradient: residual stream", s.r * s.N * s.C, width, s.r_dtype, _BLOCK_ON, "transient",
         "r*N*C", _BACKWARD,
     )  # fmt: skip
+    if s.autocast or s.dropout:  # else it is the residual stream's own
+        # under autocast a recomputed block is as wide before its dropout's mask goes: LayerNorm's output still stands
+        mask = 0 if s.autocast and (s.recomputes_top or s.above) else mask_width(s)
+        yield Line(
+            "gradient: MLP output", (s.a - mask) * s.N * s.C, width, s.a_dtype, _BLOCK, "transient",
+            "(a - m)*N*C: the mask is gone" if mask else "a*N*C", _BACKWARD,
+        )  # fmt: skip
     if s.autocast:
-        yield Line("gradient: MLP output", s.a * s.N * s.C, width, s.a_dtype, _BLOCK, "transient", "a*N*C", _BACKWARD)
         product, cast = 5 * s.a * s.N * s.C + 4 * s.a * s.C * s.C, 4 * s.p * s.C * s.C
         yield Line(
             "gradient: MLP weight, cast", largest(cast - product, 0), (s.C, 4 * s.C), s.p_dtype, _BLOCK, "transient",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import Phase
+from fwplan.estimators.sizes import largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -44,11 +45,19 @@ def _attention_lines(s: Sizes) -> Iterator[Line]:
 
 
 def _mlp_lines(s: Sizes) -> Iterator[Line]:
+    """Yield what is alive at the top block's GELU or, with few tokens, at the projection after it.
+
+    There the weight's copy has been made and its output, but the hidden layer before the GELU is gone.
+    """
     M, C = s.evaluated, s.C
     if s.autocast:
         yield _line("weight copies", s.a * (s.linear * s.L - 4 * C * C), None, s.a_dtype, "a*(L*12 - 4)*C*C", _CACHE)
     yield _line("residual stream", 3 * s.r * M * C, (M, C), s.r_dtype, "3*r*M*C", _MLP)
     yield _line("MLP hidden", 8 * s.a * M * C, (M, 4 * C), s.a_dtype, "2*4*a*M*C", _MLP)
+    projection = largest((4 * s.a * C * C if s.autocast else 0) - 3 * s.a * M * C, 0)
+    yield _line(
+        "MLP output's weight copy", projection, (C, 4 * C), s.a_dtype, "4*a*C*C - 3*a*M*C, where positive", _CACHE
+    )
 
 
 def _loss_lines(s: Sizes) -> Iterator[Line]:

@@ -129,6 +129,6 @@ def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) ->
         if s.cuda and not (s.chunked or spec.train.returns_logits):
             low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
     elif not is_traced(spec):
-        error = overhead.UNPROVEN_ERROR
+        error = overhead.UNPROVEN_ERROR if spec.train.parallel != "none" else overhead.QUANTISED_ERROR
     floor = sum([line.bytes for line in lines if line.kind == "persistent" and line.status != "prior"])
     return max(int(low - error * allocated), floor), int(high + error * allocated)

@@ -43,7 +43,10 @@ COMPILED_ABOVE = 0.05
 COMPILED_LOGITS_ABOVE = 0.10
 # An eager step is exact but for the workspaces and the allocator's 512-byte rounding.
 EAGER_ERROR = 0.005
-# Modes that nobody has measured here (DDP, ZeRO-1, AdamW in 8 bits on a GPU).
+# AdamW in 8 bits: its state is bitsandbytes' to the byte (tests/train/test_optim.py); what its kernels take on a GPU
+# beside it is unknown, and nothing by their source.
+QUANTISED_ERROR = 0.02
+# Modes that nobody has measured here (DDP, ZeRO-1).
 UNPROVEN_ERROR = 0.15
 
 # Over the allocated peak: what the caching allocator reserves while nobody limits it, and the least it can do with when
@@ -51,10 +54,11 @@ UNPROVEN_ERROR = 0.15
 # runs through fwplan/allocator (benchmarks/reserved.py: 5th, 50th and 95th percentile); no GPU has confirmed them yet,
 # but for two OOM messages on nearly full cards, which quote 1.003 and 1.015 (nanoGPT issues 61 and 88). Free space
 # between large blocks is what cannot be given back: with expandable segments most of it can.
-RESERVED = Range(1.01, 1.055, 1.17)
-LEAST_RESERVED = Range(1.003, 1.045, 1.17)
-EXPANDABLE_RESERVED = Range(1.002, 1.04, 1.12)
-EXPANDABLE_LEAST_RESERVED = Range(1.002, 1.01, 1.04)
+# The full loss's few large tensors leave more room between blocks than a chunked loss does.
+RESERVED = {"full": Range(1.016, 1.090, 1.280), "chunked": Range(1.019, 1.058, 1.155)}
+LEAST_RESERVED = {"full": Range(1.015, 1.071, 1.271), "chunked": Range(1.003, 1.040, 1.093)}
+EXPANDABLE_RESERVED = {"full": Range(1.005, 1.040, 1.152), "chunked": Range(1.003, 1.017, 1.077)}
+EXPANDABLE_LEAST_RESERVED = {"full": Range(1.003, 1.010, 1.044), "chunked": Range(1.002, 1.009, 1.038)}
 
 # What the driver takes for a CUDA context and its loaded kernels, outside the caching allocator. Recalled, not read in
 # a source and published beside no row we have: 0.25-0.55 GiB. A run on CUDA measures it (device used - reserved).

@@ -53,6 +53,7 @@ def apply_command(found: Diagnosis) -> str | None:
     command, _, overrides = found.explanation.command.partition(" -- ")
     target = found.explanation.estimate.target
     words = shlex.split(command)
-    if target is not None and target.cards and not {"--gpu", "--vram"} & set(words):
-        command += f" --vram {min(card.nominal_gib for card in target.cards)}"
+    sizes = [card.nominal_gib for card in target.cards if card.nominal_gib] if target is not None else []
+    if sizes and not {"--gpu", "--vram"} & set(words):
+        command += f" --vram {min(sizes)}"
     return f"{command} --fix {number} -o plan.json" + (f" -- {overrides}" if overrides else "")

@@ -107,7 +107,7 @@ def target_of_log(message: Message) -> Target | None:
         return None
     total = round(message.capacity.bytes)
     device = DeviceSpec(type="cuda", total_bytes=total, in_use_bytes=min(total, round(_others(message))))
-    cards = tuple(gpu for gpu in gpus() if abs(gpu.total_bytes / total - 1) < _SAME_CARD)
+    cards = tuple(gpu for gpu in gpus() if gpu.total_bytes and abs(gpu.total_bytes / total - 1) < _SAME_CARD)
     found = cards if message.backend == "cuda" else ()
     return Target(device, found, notes=("the card is the log's: its capacity, less what others held",))
 

@@ -39,7 +39,7 @@ def measure_live_memory(step: Callable[[], object], alive: Iterable[Tensor]) -> 
     oneDNN takes for itself is not a tensor and is not counted; nor is it by the estimate.
     """
     baseline = storage_bytes(alive)
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True, acc_events=True) as profiler:
         step()
     results = profiler.profiler.kineto_results
     events = sorted((event.start_ns(), event.nbytes()) for event in results.events() if event.name() == "[memory]")

@@ -5,16 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 
 from fwplan.units import duration, si
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _LINES_PER_RUN = 20  # plain lines: one every 5 % of the steps
 _LINE_SECONDS = 10.0  # and one whenever none was written for so long
@@ -85,15 +81,3 @@ def _bar(console: Console) -> Progress:
         console=console,
         expand=True,
     )
-
-
-@contextmanager
-def byte_progress(label: str) -> Iterator[Callable[[int, int], None]]:
-    """Yield a function of (bytes done, bytes in all) that draws a bar on stderr, where that is a terminal."""
-    console = Console(stderr=True, highlight=False)
-    with Progress(
-        TextColumn(label), BarColumn(), DownloadColumn(), TimeRemainingColumn(), console=console,
-        disable=not console.is_terminal,
-    ) as bar:  # fmt: skip
-        task = bar.add_task(label, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

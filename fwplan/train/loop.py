@@ -124,7 +124,7 @@ class _Run:
         self.trainer = trainer
         self.schedule = schedule
         self.train_tokens = shards.tokens("train")
-        self.batches = Batches(trainer.spec, shards.memmap, trainer.device)
+        self.batches = Batches(trainer.spec, shards.sequence, trainer.device, ends=shards.ends)
         self.run_dir = run_dir
         self.metrics = metrics
         self.display = display
@@ -216,7 +216,7 @@ class _Run:
 def _check_data(spec: RunSpec, shards: TokenShards) -> None:
     for split in ("train", "val"):
         shards.require(split, spec.sequence_length)
-    if shards.vocab_size > spec.model.vocab_size:
+    if shards.vocab_size is not None and shards.vocab_size > spec.model.vocab_size:
         raise FwplanError(
             f"the data was made with a vocabulary of {shards.vocab_size} tokens, "
             f"but model.vocab_size is {spec.model.vocab_size}",

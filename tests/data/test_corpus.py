@@ -8,7 +8,7 @@ import pytest
 from fwplan.data import corpus, corpus_text
 from fwplan.data.corpus import build_corpus, main
 from fwplan.data.count import count_tokens
-from fwplan.data.tokenizer import encode
+from fwplan.data.gpt2 import encode
 from fwplan.errors import FwplanError
 
 MAX_BYTES = 500_000

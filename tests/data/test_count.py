@@ -3,9 +3,10 @@ from __future__ import annotations
 import pyarrow as pa
 import pytest
 
-from fwplan.data.count import TokenCount, count_tokens
-from fwplan.data.parquet import BATCH_ROWS
-from fwplan.data.tokenizer import encode
+from fwplan.data.count import count_tokens
+from fwplan.data.gpt2 import encode
+from fwplan.data.parquet import WINDOW_ROWS
+from fwplan.data.tokenizer import load_tokenizer
 from fwplan.errors import FwplanError
 
 
@@ -13,10 +14,47 @@ def true_tokens(texts):
     return sum(len(encode(text)) + 1 for text in texts if text)
 
 
-def test_the_token_count_column_is_summed_and_end_of_text_added(write):
-    result = count_tokens(write(["a", "b", "c"], token_count=pa.array([10, 20, 30])))
-    assert (result.tokens, result.documents, result.tier) == (63, 3, "token_count column")
-    assert result.low == result.high == 63
+def counts(texts):
+    return pa.array([len(encode(text)) if text else 0 for text in texts])
+
+
+def test_the_token_count_column_is_summed_and_end_of_text_added(write, texts):
+    result = count_tokens(write(texts, token_count=counts(texts)))
+    assert (result.tokens, result.documents, result.tier) == (true_tokens(texts), 60, "token_count column")
+    assert result.low == result.high == result.tokens
+    assert result.checked == 48  # 8 rows of each of 6 groups
+    assert result.notes == ()
+
+
+def test_a_column_that_is_right_is_all_that_is_read_but_for_a_few_documents(write, make_texts, monkeypatch):
+    texts = make_texts(3000)
+    path, seen = write(texts, group_rows=100, token_count=counts(texts)), []
+    monkeypatch.setattr("fwplan.data.gpt2.encode", lambda text: seen.append(text) or encode(text))
+    load_tokenizer.cache_clear()
+    assert count_tokens(path).tokens == true_tokens(texts)
+    load_tokenizer.cache_clear()
+    assert 0 < len(seen) <= 65
+
+
+def test_a_column_that_is_wrong_is_found_out(write, texts):
+    result = count_tokens(write(texts, token_count=pa.array([n + 1 for n in counts(texts).to_pylist()])))
+    assert (result.tokens, result.tier) == (true_tokens(texts), "tokenized")
+    assert "off on 48 documents" in result.notes[0]
+
+
+def test_the_column_means_nothing_to_another_tokenizer(write, texts):
+    result = count_tokens(write(texts, token_count=counts(texts)), tokenizer="bytes")
+    assert result.tokens == sum(len(text.encode()) + 1 for text in texts)
+    assert result.tier == "tokenized"
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_exact_reads_every_document(write, make_texts, workers):
+    texts, calls = [*make_texts(500), None, ""], []
+    path = write(texts, token_count=pa.array([7] * 502))
+    result = count_tokens(path, exact=True, workers=workers, progress=lambda *call: calls.append(call))
+    assert (result.tokens, result.documents, result.tier) == (true_tokens(texts), 500, "tokenized")
+    assert calls[-1][0] == calls[-1][1]
 
 
 def test_a_row_without_text_is_no_document_by_either_way(write):
@@ -29,7 +67,10 @@ def test_a_row_without_text_is_no_document_by_either_way(write):
 def test_without_the_column_a_small_file_is_counted_exactly(write, texts):
     result = count_tokens(write(texts))
     tokens, size = true_tokens(texts), sum(len(text.encode()) for text in texts)
-    assert result == TokenCount(tokens, 60, size, "tokenized", tokens, tokens)
+    assert (result.tokens, result.low, result.high) == (tokens, tokens, tokens)
+    assert (result.documents, result.bytes, result.tier) == (60, size, "tokenized")
+    assert (result.files, result.rows, result.bytes_per_token) == (1, 60, 2)
+    assert result.disk_bytes == 2 * tokens + 8 * 60
 
 
 def test_a_large_file_is_sampled_with_an_interval_that_holds_the_truth(write, make_texts):
@@ -54,12 +95,15 @@ def test_a_mixed_file_gets_a_wider_interval_than_a_uniform_one(write):
     assert width(plain + dense, "mixed.parquet") > 5 * width(plain + plain, "uniform.parquet")
 
 
-@pytest.mark.parametrize(("rows", "group_rows"), [(2000, 10), (20 * BATCH_ROWS, 10**6)])
+@pytest.mark.parametrize(("rows", "group_rows"), [(2000, 10), (20 * WINDOW_ROWS, 10**6)])
 def test_a_sample_reads_sixteen_windows_and_no_more(write, monkeypatch, rows, group_rows):
     seen = []
-    monkeypatch.setattr("fwplan.data.tokenizer.encode", lambda text: seen.append(text) or [0])
+    monkeypatch.setattr("fwplan.data.gpt2.encode", lambda text: seen.append(text) or [0])
+    load_tokenizer.cache_clear()
     count_tokens(write([f"{n}" for n in range(rows)], group_rows=group_rows))
-    assert len(set(seen)) == len(seen) == 16 * min(group_rows, BATCH_ROWS)
+    load_tokenizer.cache_clear()
+    seen.remove("")
+    assert len(set(seen)) == len(seen) == 16 * min(group_rows, WINDOW_ROWS)
     numbers = sorted(map(int, seen))
     assert numbers[0] < rows / 16
     assert numbers[-1] > rows * 15 / 16
@@ -69,7 +113,7 @@ def test_files_are_summed_and_one_without_the_column_decides(write, texts):
     write(texts[:30], name="in/a.parquet", token_count=pa.array([1000] * 30))
     folder = write(texts[30:], name="in/b.parquet").parent
     assert count_tokens(folder).tokens == true_tokens(texts)
-    assert count_tokens(folder / "a.parquet").tokens == 30 * 1001
+    assert count_tokens(folder / "a.parquet").tokens == true_tokens(texts[:30])  # 1000 was not true
 
 
 def test_no_text_at_all_is_an_error(write):

@@ -1,43 +1,57 @@
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwplan.data.encode import HASH_SPAN, EncodeTask, encode_group, text_hash
-from fwplan.data.parquet import open_sources
-from fwplan.data.tokenizer import END_OF_TEXT, gpt2_encoding
-from fwplan.errors import FwplanError
+from fwplan.data.encode import HASH_SPAN, EncodeTask, encode_window, text_hash
+from fwplan.data.gpt2 import END_OF_TEXT, gpt2_encoding
+from fwplan.data.parquet import open_sources, windows
 
 
-def group_of(path):
-    return open_sources(path)[0].groups[0]
+def window_of(path):
+    return windows(open_sources(path))[0]
 
 
-def test_end_of_text_follows_each_document_and_rows_add_up(write):
-    encoded = encode_group(EncodeTask(group_of(write(["hello world", None, "", "hello"])), 0))
-    tokens = np.frombuffer(encoded.tokens["train"], "<u2").tolist()
-    assert tokens == [31373, 995, END_OF_TEXT, 31373, END_OF_TEXT]
-    assert (encoded.documents, encoded.skipped) == ({"train": 2, "val": 0}, 2)
+@pytest.mark.parametrize("end_first", [False, True])
+def test_end_of_text_stands_by_each_document_and_rows_add_up(write, end_first):
+    task = EncodeTask(window_of(write(["hello world", None, "", "hello"])), 0, end_first=end_first)
+    encoded = encode_window(task)
+    after, before = [31373, 995, END_OF_TEXT, 31373, END_OF_TEXT], [END_OF_TEXT, 31373, 995, END_OF_TEXT, 31373]
+    assert encoded.parts["train"].tokens.tolist() == (before if end_first else after)
+    assert encoded.parts["train"].lengths.tolist() == [3, 2]
+    assert len(encoded.parts["val"].tokens) == 0
+    assert encoded.empty == 2
+
+
+def test_bytes_are_a_vocabulary_too(write):
+    tokens = encode_window(EncodeTask(window_of(write(["hé"])), 0, tokenizer="bytes")).parts["train"].tokens
+    assert tokens.dtype == "uint16"
+    assert tokens.tolist() == [*"hé".encode(), 256]
 
 
 def test_the_threshold_divides_by_hash(write, texts):
-    group = group_of(write(texts, group_rows=60))
     middle = sorted(map(text_hash, texts))[30]
-    encoded = encode_group(EncodeTask(group, middle))
-    assert encoded.documents == {"train": 30, "val": 30}
-    val = gpt2_encoding().decode(np.frombuffer(encoded.tokens["val"], "<u2").tolist()).split("<|endoftext|>")[:-1]
+    encoded = encode_window(EncodeTask(window_of(write(texts, group_rows=60)), middle))
+    assert [len(encoded.parts[split].lengths) for split in ("train", "val")] == [30, 30]
+    val = gpt2_encoding().decode(encoded.parts["val"].tokens.tolist()).split("<|endoftext|>")[:-1]
     assert val == [text for text in texts if text_hash(text) < middle]
     assert (encoded.lowest, encoded.highest) == (min(map(text_hash, texts)), max(map(text_hash, texts)))
 
 
-def test_a_row_group_that_gives_fewer_rows_than_its_footer_says_is_refused(write, texts):
-    group = dataclasses.replace(group_of(write(texts)), rows=11)
-    with pytest.raises(FwplanError, match="row group 0 gave 10 rows, not 11"):
-        encode_group(EncodeTask(group, 0))
+def test_a_row_below_the_score_or_without_one_is_left_out(write):
+    scores = pa.array([0.9, 0.5, None, 0.65, 0.1], pa.float64())
+    window = window_of(write(["a", "b", "c", "d", None], language_score=scores))
+    encoded = encode_window(EncodeTask(window, 0, min_score=0.65))
+    assert (len(encoded.parts["train"].lengths), encoded.low_score, encoded.empty) == (2, 2, 1)
+
+
+def test_digests_tell_texts_apart(write):
+    digests = encode_window(EncodeTask(window_of(write(["a", "b", "a"])), 0, digests=True)).parts["train"].digests
+    assert digests[0] == digests[2] != digests[1]
+    assert np.asarray(digests).dtype == "S16"
 
 
 @given(st.text())

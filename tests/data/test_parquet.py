@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import dataclasses
+import random
+
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fwplan.data.parquet import BATCH_ROWS, open_sources, text_batches, token_counts
+from fwplan.data import parquet
+from fwplan.data.parquet import WINDOW_ROWS, Window, open_sources, read_window, token_counts, windows
 from fwplan.errors import FwplanError
 
 
 def read(path):
-    groups = [group for source in open_sources(path) for group in source.groups]
-    return [text for group in groups for batch in text_batches(group) for text in batch]
+    return [text for window in windows(open_sources(path)) for text in read_window(window).texts]
 
 
 @pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
@@ -45,9 +48,48 @@ def test_a_token_count_that_is_no_integer_does_not_count(write):
     assert not source.has_token_count
 
 
-def test_a_large_row_group_is_streamed(write):
-    (source,) = open_sources(write(["x"] * (2 * BATCH_ROWS + 1), group_rows=10**6))
-    assert [len(batch) for batch in text_batches(source.groups[0])] == [BATCH_ROWS, BATCH_ROWS, 1]
+def test_a_large_row_group_is_cut_and_read_once(write, monkeypatch):
+    texts = [f"{n}" for n in range(2 * WINDOW_ROWS + 1)]
+    path = write(texts, group_rows=10**6)
+    found = windows(open_sources(path))
+    assert [window.rows for window in found] == [WINDOW_ROWS, WINDOW_ROWS, 1]
+    assert sum(window.text_bytes for window in found) == found[0].group.text_bytes
+    passes = []
+    original = pq.ParquetFile.iter_batches
+    monkeypatch.setattr(
+        pq.ParquetFile, "iter_batches", lambda self, **options: passes.append(1) or original(self, **options)
+    )
+    assert read(path) == texts
+    assert len(passes) == 1
+
+
+def test_a_giant_row_group_is_not_held_in_memory(write):
+    texts = [random.Random(n).randbytes(500).hex() for n in range(20_000)]  # 20 MB that snappy cannot halve
+    (group,) = open_sources(write(texts, group_rows=20_000))[0].groups
+    before = pa.total_allocated_bytes()
+    for first in range(0, 20_000, 1000):
+        assert read_window(Window(group, first, 1000)).texts == texts[first : first + 1000]
+        assert pa.total_allocated_bytes() - before < 8_000_000
+
+
+def test_windows_can_be_read_in_any_order_and_skipped(write):
+    texts = [f"{n}" for n in range(100)]
+    group = open_sources(write(texts, group_rows=100))[0].groups[0]
+    for first, rows in ((0, 10), (35, 7), (42, 30), (3, 50), (3, 50), (99, 1), (0, 100)):
+        assert read_window(Window(group, first, rows)).texts == texts[first : first + rows]
+
+
+def test_long_documents_make_small_windows(write, monkeypatch):
+    monkeypatch.setattr(parquet, "WINDOW_BYTES", 10_000)
+    found = windows(open_sources(write([f"{n}" * 2000 for n in range(100, 120)], group_rows=20)))
+    assert {window.rows for window in found} == {1}
+    assert len(found) == 20
+
+
+def test_a_row_group_that_gives_fewer_rows_than_its_footer_says_is_refused(write, texts):
+    group = dataclasses.replace(open_sources(write(texts))[0].groups[0], rows=11)
+    with pytest.raises(FwplanError, match="row group 0 gave 10 rows, not 11"):
+        read_window(Window(group, 0, 11))
 
 
 def test_only_the_text_column_is_read(write, texts, monkeypatch):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 import shutil
 from types import SimpleNamespace
 
@@ -11,24 +12,29 @@ import pyarrow as pa
 import pytest
 
 from fwplan.data import prepare as prepare_module
-from fwplan.data import writer
+from fwplan.data import staging
 from fwplan.data.encode import HASH_SPAN, text_hash
-from fwplan.data.prepare import prepare
+from fwplan.data.gpt2 import END_OF_TEXT, gpt2_encoding
+from fwplan.data.parquet import open_sources, windows
+from fwplan.data.prepare import needed_bytes, prepare
 from fwplan.data.shards import open_shards
-from fwplan.data.tokenizer import END_OF_TEXT, gpt2_encoding
+from fwplan.data.tokenizer import load_tokenizer
 from fwplan.errors import FwplanError
 
 
 def documents(shards, split):
     """Return a split's documents as lists of tokens, without end-of-text."""
-    tokens = shards.memmap(split)
+    tokens = shards.sequence(split)[:]
     ends = np.flatnonzero(tokens == END_OF_TEXT)
     assert not len(tokens) or ends[-1] == len(tokens) - 1
     return [part[:-1].tolist() for part in np.split(tokens, ends + 1)[:-1]]
 
 
 def contents(folder):
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
+    """Return a folder's files with their bytes; a staging folder left for the next attempt stands for itself."""
+    partial = {".partial": True} if (folder / ".partial").exists() else {}
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    return partial | {name: path.read_bytes() for name, path in files.items() if not name.startswith(".partial")}
 
 
 def test_each_document_is_in_one_split_and_has_the_tokens_of_tiktoken(write, texts, tmp_path):
@@ -39,7 +45,7 @@ def test_each_document_is_in_one_split_and_has_the_tokens_of_tiktoken(write, tex
     encode = gpt2_encoding().encode_ordinary
     assert documents(shards, "train") == [encode(text) for text in train]
     assert documents(shards, "val") == [encode(text) for text in val]
-    assert (shards.train_documents, shards.val_documents) == (len(train), len(val))
+    assert (shards.documents["train"], shards.documents["val"]) == (len(train), len(val))
 
 
 def test_two_workers_write_the_same_bytes_as_one(write, tmp_path, make_texts):
@@ -56,14 +62,19 @@ def test_meta_says_what_is_there(write, texts, tmp_path):
     meta = json.loads((tmp_path / "out/meta.json").read_text())
     for split in ("train", "val"):
         data = (tmp_path / f"out/{split}.bin").read_bytes()
-        assert meta["splits"][split]["sha256"] == hashlib.sha256(data).hexdigest()
+        (entry,) = meta["splits"][split]["files"]
+        sha256 = hashlib.sha256(data).hexdigest()
+        assert entry == {"name": f"{split}.bin", "tokens": len(data) // 2, "sha256": sha256}
         assert meta["splits"][split]["tokens"] * 2 == len(data)
     assert meta["splits"]["train"]["documents"] + meta["splits"]["val"]["documents"] == 60
-    assert (meta["schema_version"], meta["dtype"], meta["val_fraction"]) == (1, "uint16", 0.1)
+    assert (meta["schema_version"], meta["dtype"], meta["val_fraction"]) == (2, "uint16", 0.1)
     assert meta["tokenizer"]["name"] == "gpt2"
     (entry,) = meta["sources"]
     assert (entry["path"], entry["size"], entry["rows"]) == (str(source.resolve()), source.stat().st_size, 62)
-    assert (shards.skipped_rows, shards.declared_tokens) == (2, 660)
+    assert (entry["row_groups"], len(entry["footer_sha256"])) == (7, 64)
+    assert (meta["rows"], meta["left_out"]) == (62, {"empty": 2, "low_score": 0, "duplicates": 0})
+    assert meta["declared_tokens"] == 660
+    assert len(shards.ends("train")) + len(shards.ends("val")) == 60
 
 
 def test_more_files_move_no_document_between_splits(write, tmp_path, make_texts):
@@ -80,34 +91,38 @@ def test_more_files_move_no_document_between_splits(write, tmp_path, make_texts)
 def test_one_document_trains(write, tmp_path):
     for number in range(20):  # by hash alone, half of these would be for validation
         shards = prepare(write([f"text {number}"], name=f"{number}.parquet"), tmp_path / f"{number}", val_fraction=0.5)
-        assert (shards.train_documents, shards.val_documents) == (1, 0)
+        assert (shards.documents["train"], shards.documents["val"]) == (1, 0)
 
 
 @pytest.mark.parametrize("val_fraction", [1e-9, 0.5, 1 - 1e-9])
 def test_two_documents_give_each_split_one(write, tmp_path, val_fraction):
     shards = prepare(write(["first", "second"]), tmp_path / "out", val_fraction=val_fraction)
-    assert (shards.train_documents, shards.val_documents) == (1, 1)
+    assert (shards.documents["train"], shards.documents["val"]) == (1, 1)
     assert sorted(documents(shards, "train") + documents(shards, "val")) == sorted(
         gpt2_encoding().encode_ordinary(text) for text in ("first", "second")
     )
     splits = json.loads((tmp_path / "out/meta.json").read_text())["splits"]
     for split in ("train", "val"):  # also where the first attempt was thrown away
-        assert splits[split]["sha256"] == hashlib.sha256((tmp_path / f"out/{split}.bin").read_bytes()).hexdigest()
+        assert (
+            splits[split]["files"][0]["sha256"]
+            == hashlib.sha256((tmp_path / f"out/{split}.bin").read_bytes()).hexdigest()
+        )
 
 
 def test_identical_documents_stay_together(write, tmp_path):
     shards = prepare(write(["same"] * 5), tmp_path / "out", val_fraction=0.999)
-    assert (shards.train_documents, shards.val_documents) == (5, 0)
+    assert (shards.documents["train"], shards.documents["val"]) == (5, 0)
 
 
 def test_no_validation_when_none_is_asked_for(write, texts, tmp_path):
     shards = prepare(write(texts), tmp_path / "out", val_fraction=0)
-    assert (shards.train_documents, shards.val_tokens) == (60, 0)
+    assert (shards.documents["train"], shards.val_tokens) == (60, 0)
 
 
 def test_nothing_but_nulls_is_an_error_and_leaves_nothing(write, tmp_path):
     with pytest.raises(FwplanError, match="each of 3 rows is null or empty"):
         prepare(write([None, "", None]), tmp_path / "out")
+    assert not (tmp_path / "out" / ".partial").exists()
     assert contents(tmp_path / "out") == {}
 
 
@@ -115,7 +130,7 @@ def test_progress_ends_at_the_total(write, texts, tmp_path):
     calls = []
     prepare(write(texts), tmp_path / "out", val_fraction=0.2, progress=lambda *call: calls.append(call))
     done, totals = zip(*calls, strict=True)
-    assert len(calls) == 6
+    assert len(calls) == 7  # at the start and after each row group
     assert list(done) == sorted(done)
     assert set(totals) == {done[-1]}
 
@@ -123,7 +138,7 @@ def test_progress_ends_at_the_total(write, texts, tmp_path):
 def test_the_same_again_is_not_done_again(write, texts, tmp_path, monkeypatch):
     source = write(texts)
     first = prepare(source, tmp_path / "out")
-    monkeypatch.setattr(prepare_module, "ShardWriter", None)  # any use of it fails
+    monkeypatch.setattr(prepare_module, "Staging", None)  # any use of it fails
     assert prepare(source, tmp_path / "out") == first
 
 
@@ -147,8 +162,9 @@ def test_a_half_written_attempt_is_replaced(write, texts, tmp_path):
     prepare(write(texts), tmp_path / "clean")
     out = tmp_path / "out"
     out.mkdir()
-    for name in ("train.bin", "train.bin.tmp", "val.bin.tmp", "meta.json.tmp"):
-        (out / name).write_bytes(b"half" * 10_000)
+    (out / ".partial").mkdir()
+    for name in ("train.000000", "val.ends", "state.json", "state.json.tmp", "stray"):
+        (out / ".partial" / name).write_bytes(b"half" * 10_000)
     prepare(write(texts), out)
     assert contents(out) == contents(tmp_path / "clean")
 
@@ -162,33 +178,47 @@ def test_the_shards_of_another_program_are_not_overwritten(write, texts, tmp_pat
 
 def test_too_little_disk_is_said_before_any_work(write, texts, tmp_path, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
-    with pytest.raises(FwplanError, match=r"needs .* \(1,320 bytes\), .* \(100 bytes\) free"):
+    with pytest.raises(FwplanError, match=r"needs .* \(1,800 bytes\), .* \(100 bytes\) free"):
         prepare(write(texts, token_count=pa.array([10] * 60)), tmp_path / "out")
     with pytest.raises(FwplanError, match="not enough disk"):
         prepare(write(texts, name="undeclared.parquet"), tmp_path / "out")
-    assert contents(tmp_path / "out") == {}
+    assert not (tmp_path / "out").exists()
 
 
 def test_the_room_asked_for_is_enough_for_undeclared_english(write, tmp_path):
     texts = ["It is said, and rightly so, that one learns to write by writing. " * 20 + str(n) for n in range(100)]
     source = write(texts)
-    asked = prepare_module._guess_bytes(prepare_module.open_sources(source)[0].groups)
+    tokenizer, found = load_tokenizer(), windows(open_sources(source))
     shards = prepare(source, tmp_path / "out")
-    assert 2 * (shards.train_tokens + shards.val_tokens) <= asked
+    written = sum(len(data) for name, data in contents(tmp_path / "out").items() if name != "meta.json")
+    assert written <= needed_bytes(found, tokenizer, None)
+    assert written <= needed_bytes(found, tokenizer, shards.train_tokens + shards.val_tokens)
 
 
-def test_a_disk_that_fills_up_loses_nothing_that_was_there(write, texts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("when", [1, 3, 8, 20])  # the first record is complete with the sixth call
+def test_a_disk_that_fills_up_loses_nothing_and_the_work_goes_on(write, texts, tmp_path, monkeypatch, when):
     source, out = write(texts), tmp_path / "out"
     prepare(source, out)
-    before = contents(out)
+    before, real, calls = contents(out), os.fsync, []
 
-    def full(_descriptor):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    def full(descriptor):
+        calls.append(descriptor)
+        if len(calls) >= when:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(descriptor)
 
-    monkeypatch.setattr(writer.os, "fsync", full)
-    with pytest.raises(FwplanError, match=r"the disk filled up while writing to .*out"):
-        prepare(source, out, val_fraction=0.3)
-    assert contents(out) == before
+    monkeypatch.setattr(staging, "COMMIT_SECONDS", 0.0)
+    with monkeypatch.context() as disk:
+        disk.setattr(staging.os, "fsync", full)
+        with pytest.raises(FwplanError, match=r"the disk filled up while writing to .*out") as caught:
+            prepare(source, out, val_fraction=0.3)
+    assert "the same command then goes on" in caught.value.hint
+    assert {name: data for name, data in contents(out).items() if name != ".partial"} == before
+    notes = []
+    prepare(source, out, val_fraction=0.3, note=notes.append)
+    assert any("going on after" in note for note in notes) == (when > 6)
+    prepare(source, tmp_path / "clean", val_fraction=0.3)
+    assert contents(out) == contents(tmp_path / "clean")
 
 
 def test_an_output_that_is_a_file_is_one_clear_error(write, texts, tmp_path):
@@ -206,7 +236,11 @@ def test_a_corrupt_page_in_a_worker_is_one_clear_error_and_leaves_nothing(write,
     with pytest.raises(FwplanError, match=r"cannot read 'data.parquet' as parquet") as caught:
         prepare(path, tmp_path / "out", workers=2)
     assert caught.value.where == str(path.resolve())
-    assert contents(tmp_path / "out") == {}
+    assert set(contents(tmp_path / "out")) <= {".partial"}
+    write(texts)  # downloaded again
+    prepare(path, tmp_path / "out")
+    prepare(path, tmp_path / "clean")
+    assert contents(tmp_path / "out") == contents(tmp_path / "clean")
 
 
 @pytest.mark.parametrize("options", [{"val_fraction": 1}, {"val_fraction": -0.1}, {"workers": 0}])
@@ -217,7 +251,7 @@ def test_a_setting_out_of_range_is_repeated(write, texts, tmp_path, options):
 
 
 def test_workers_default_to_what_the_work_is_worth(write, texts, monkeypatch):
-    groups = prepare_module.open_sources(write(texts))[0].groups
+    groups = windows(open_sources(write(texts)))
     monkeypatch.setattr(prepare_module, "cpus", lambda: 4)
     assert prepare_module._worker_count(None, groups) == 1  # a few kilobytes
     monkeypatch.setattr(prepare_module, "_BYTES_PER_WORKER", 1)

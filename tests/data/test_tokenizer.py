@@ -1,102 +1,105 @@
 from __future__ import annotations
 
-import base64
-import gzip
-import hashlib
-import socket
-from importlib import resources
+import threading
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import tiktoken
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from fwplan.data import tokenizer
-from fwplan.data.tokenizer import END_OF_TEXT, VOCAB, encode, gpt2_encoding
+from fwplan.data import gpt2, tokenizer
+from fwplan.data.prepare import prepare
+from fwplan.data.tokenizer import load_tokenizer, ranks_sha256
 from fwplan.errors import FwplanError
 
-# GPT-2's own pattern, before tiktoken made it possessive.
-ORIGINAL = r"""'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"""
-OFFICIAL_R50K_BASE = "306cd27f03c1a714eca7108e03d66b7dc042abe8c258b44c199a7ed9838dd930"
-SPACES = st.text(" \n\t\u2003\u3000\x85\x1c", min_size=1, max_size=12)
+WIDE = 100_000
 
 
-def test_the_ranks_are_the_official_table():
-    ranks = tokenizer._ranks(tokenizer._read_merges())
-    lines = (base64.b64encode(token) + b" " + str(rank).encode() + b"\n" for token, rank in ranks.items())
-    assert hashlib.sha256(b"".join(lines)).hexdigest() == OFFICIAL_R50K_BASE
+@pytest.fixture
+def wide(monkeypatch):
+    """Make tiktoken know an encoding of 100,257 tokens, most of which are pairs of GPT-2's."""
+    ranks = {**gpt2.ranks()}
+    for n in range(WIDE - len(ranks)):
+        ranks[b"@wide" + str(n).encode()] = len(ranks)
+    encoding = tiktoken.Encoding("wide", pat_str=gpt2.PATTERN, mergeable_ranks=ranks,
+                                 special_tokens={"<|endoftext|>": WIDE + 256})  # fmt: skip
+    monkeypatch.setattr(tiktoken, "list_encoding_names", lambda: ["wide"])
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda _name: encoding)
+    yield encoding
+    load_tokenizer.cache_clear()
 
 
-def test_known_tokens_and_sizes():
-    assert encode("hello world").tolist() == [31373, 995]
-    assert gpt2_encoding().n_vocab == VOCAB == 50_257
-    assert gpt2_encoding().eot_token == END_OF_TEXT == 50_256
+def test_gpt2_by_its_names():
+    assert load_tokenizer("gpt2") == load_tokenizer("tiktoken:gpt2") == load_tokenizer("tiktoken:r50k_base")
+    assert load_tokenizer().sha256 == ranks_sha256(gpt2.ranks()) == gpt2.RANKS_SHA256
+    assert load_tokenizer().dtype == np.dtype("<u2")
+    assert load_tokenizer().decode(load_tokenizer().encode("hello world").tolist()) == "hello world"
 
 
-def test_never_touches_the_network(monkeypatch):
-    def refuse(*_args, **_kwargs):
-        raise AssertionError("the network was used")
-
-    monkeypatch.setattr(socket, "socket", refuse)
-    monkeypatch.setattr(socket, "create_connection", refuse)
-    assert gpt2_encoding.__wrapped__().n_vocab == VOCAB
+def test_bytes_come_back():
+    made = load_tokenizer("bytes")
+    assert (made.vocab_size, made.end_of_text, made.dtype) == (257, 256, np.dtype("<u2"))
+    assert made.decode([*made.encode("héllo").tolist(), 256]) == "héllo"
 
 
-def test_a_literal_end_of_text_is_plain_text():
-    tokens = encode("before<|endoftext|>after")
-    assert END_OF_TEXT not in tokens
-    assert gpt2_encoding().decode(tokens.tolist()) == "before<|endoftext|>after"
+def test_a_wide_vocabulary_is_uint32_and_never_wraps(wide, write, tmp_path):
+    made = load_tokenizer("tiktoken:wide")
+    assert (made.vocab_size, made.end_of_text, made.dtype) == (WIDE + 257, WIDE + 256, np.dtype("<u4"))
+    for kind in ("nanogpt", "npy", "llmc"):
+        texts = ["plain text", "other text"]
+        options = {"tokenizer": "tiktoken:wide", "val_fraction": 0, "workers": 1}
+        shards = prepare(write(texts), tmp_path / kind, format=kind, **options)
+        assert shards.dtype == np.dtype("<u4")
+        tokens = shards.sequence("train")[:].tolist()
+        assert tokens.count(WIDE + 256) == 2  # 34,976 after a wrap
+        assert [t for t in tokens if t != WIDE + 256] == [t for text in texts for t in wide.encode_ordinary(text)]
+        assert shards.meta["tokenizer"]["sha256"] == made.sha256
 
 
-@given(st.text())
-def test_tokens_equal_encode_ordinary_and_decode_to_the_text(text):
-    tokens = encode(text)
-    assert tokens.dtype == np.uint16
-    assert tokens.tolist() == gpt2_encoding().encode_ordinary(text)
-    assert gpt2_encoding().decode(tokens.tolist()) == text
+def test_a_vocabulary_of_65_536_still_fits_uint16():
+    made = load_tokenizer("bytes")
+    sized = [tokenizer.Tokenizer("x", n, 0, "", made.encode, made.decode).dtype.name for n in (65_536, 65_537)]
+    assert sized == ["uint16", "uint32"]
 
 
-@given(st.text())
-def test_the_pattern_equals_gpt2s_original(text):
-    original = tiktoken.Encoding(
-        "original",
-        pat_str=ORIGINAL,
-        mergeable_ranks=gpt2_encoding()._mergeable_ranks,
-        special_tokens={},
-    )
-    assert encode(text).tolist() == original.encode_ordinary(text)
+@pytest.mark.parametrize("name", ["gpt3", "tiktoken", "tiktoken:", "", "bert:x"])
+def test_an_unknown_tokenizer_is_repeated(name):
+    with pytest.raises(FwplanError, match=f"unknown tokenizer '{name}'"):
+        load_tokenizer(name)
 
 
-@example("\n\n\x1cb", 3)  # white space to Python, not to the pattern
-@given(st.lists(SPACES | st.text(max_size=8), max_size=8).map("".join), st.integers(1, 6))
-def test_cutting_long_whitespace_changes_no_token(text, longest):
-    parts = tokenizer._cut_long_space(text, longest)
-    assert "".join(parts) == text
-    assert [token for part in parts for token in encode(part).tolist()] == encode(text).tolist()
+def test_an_unknown_encoding_lists_the_known():
+    with pytest.raises(FwplanError, match="tiktoken knows no encoding 'nope'") as caught:
+        load_tokenizer("tiktoken:nope")
+    assert "cl100k_base" in caught.value.hint
 
 
-def test_whitespace_too_long_for_the_pattern_still_encodes():
-    text = "a" + " " * 1_500_000 + "b"
-    with pytest.raises(ValueError, match="regex"):
-        gpt2_encoding().encode_to_numpy(text, disallowed_special=())
-    tokens = encode(text).tolist()
-    assert gpt2_encoding().decode(tokens) == text
-    assert tokens[-1] == encode(" b")[0]
+def test_a_download_that_never_answers_is_given_up(monkeypatch):
+    silence = threading.Event()
+    monkeypatch.setattr(tokenizer, "LOAD_SECONDS", 0.05)
+    monkeypatch.setattr(tiktoken, "get_encoding", lambda _name: silence.wait(10))
+    with pytest.raises(FwplanError, match="no answer in 0 s") as caught:
+        load_tokenizer("tiktoken:o200k_base")
+    silence.set()
+    assert "TIKTOKEN_CACHE_DIR" in caught.value.hint
 
 
-@pytest.mark.parametrize("damage", [lambda z: z[:1000], lambda _: b"", lambda _: gzip.compress(b"#version: 0.2\n")])
-def test_a_damaged_vocabulary_is_one_clear_error(tmp_path, monkeypatch, damage):
-    asset = tmp_path / "assets" / "vocab.bpe.gz"
-    asset.parent.mkdir()
-    asset.write_bytes(damage((resources.files("fwplan.data") / "assets" / "vocab.bpe.gz").read_bytes()))
-    monkeypatch.setattr(tokenizer.resources, "files", lambda _package: tmp_path)
-    with pytest.raises(FwplanError, match="missing or damaged"):
-        tokenizer._read_merges()
+def test_a_download_that_fails_is_one_clear_error(monkeypatch):
+    def refuse(_name):
+        raise ConnectionError("no network\nno network")
+
+    monkeypatch.setattr(tiktoken, "get_encoding", refuse)
+    with pytest.raises(FwplanError, match=r"first use: no network\n"):
+        load_tokenizer("tiktoken:o200k_base")
 
 
-def test_the_notice_travels_with_the_vocabulary_and_the_archive_is_reproducible():
-    assets = resources.files("fwplan.data") / "assets"
-    assert "Copyright (c) 2019 OpenAI" in (assets / "NOTICE").read_text(encoding="utf-8")
-    assert tokenizer.VOCAB_SHA256 in (assets / "NOTICE").read_text(encoding="utf-8")
-    assert (assets / "vocab.bpe.gz").read_bytes()[4:8] == bytes(4)  # gzip's time stamp
+def test_the_score_option_needs_the_column(write, texts, tmp_path):
+    with pytest.raises(FwplanError, match="no 'language_score' column"):
+        prepare(write(texts), tmp_path / "out", min_language_score=0.5)
+    scores = pa.array([0.1] * 60, pa.float64())
+    with pytest.raises(FwplanError, match="below the language score"):
+        prepare(write(texts, language_score=scores), tmp_path / "out", min_language_score=0.5)
+    scores = pa.array([n / 60 for n in range(60)], pa.float64())
+    shards = prepare(write(texts, language_score=scores), tmp_path / "out", min_language_score=0.5)
+    assert sum(shards.documents.values()) == 30
+    assert shards.meta["left_out"]["low_score"] == 30

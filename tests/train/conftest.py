@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fwplan.data.shards import TokenShards
+from fwplan.data.shards import open_shards
 from fwplan.spec import RunSpec
 from fwplan.train.loop import train
 
@@ -69,17 +70,7 @@ def make_shards(tmp_path):
         text = np.resize((np.arange(30) ** 2 % 31).astype("<u2"), train_tokens + val_tokens)
         text[:train_tokens].tofile(directory / "train.bin")
         text[train_tokens:].tofile(directory / "val.bin")
-        return TokenShards(
-            directory=directory,
-            train_tokens=train_tokens,
-            val_tokens=val_tokens,
-            train_documents=1,
-            val_documents=1,
-            skipped_rows=0,
-            declared_tokens=None,
-            vocab_size=vocab_size,
-            dtype="uint16",
-        )
+        return replace(open_shards(directory), vocab_size=vocab_size, end_of_text=0)
 
     return make
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import threading
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from fwplan.data.shards import open_shards
 from fwplan.errors import FwplanError
 from fwplan.train.batches import Batches, windows
 
@@ -13,7 +18,7 @@ CPU = torch.device("cpu")
 
 
 def _batches(spec, shards, **kwargs):
-    return Batches(spec, shards.memmap, CPU, **kwargs)
+    return Batches(spec, shards.sequence, CPU, **kwargs)
 
 
 def _stack(pairs):
@@ -22,7 +27,7 @@ def _stack(pairs):
 
 def test_a_step_is_pairs_one_token_apart(make_spec, shards):
     pairs = list(_batches(make_spec(), shards).step(0))
-    text = shards.memmap("train").tolist()
+    text = shards.sequence("train")[:].tolist()
     assert len(pairs) == 2
     for idx, targets in pairs:
         assert idx.shape == targets.shape == (3, 12)
@@ -99,7 +104,50 @@ def test_the_split_is_opened_for_each_batch(make_spec, shards):
 
     def read(split):
         opened.append(split)
-        return shards.memmap(split)
+        return shards.sequence(split)
 
     list(Batches(make_spec(), read, CPU).step(0))
-    assert opened == ["train", "train"]
+    assert opened == ["train"] * 3  # and one ahead
+
+
+def test_the_next_batch_is_read_while_one_is_used(make_spec, shards):
+    began, wanted = [], threading.Event()
+
+    def read(split):
+        began.append(threading.current_thread().name)
+        if len(began) == 2:
+            wanted.set()
+        return shards.sequence(split)
+
+    step = Batches(make_spec(), read, CPU).step(0)
+    next(step)
+    assert wanted.wait(10)  # though nobody has asked for it
+    assert all(name.startswith("batches") for name in began)
+    step.close()
+
+
+def test_reading_ahead_changes_no_batch(make_spec, shards):
+    batches = _batches(make_spec(), shards)
+    jumps = [_stack(batches.step(step)) for step in (0, 1, 5, 2, 2)]
+    fresh = [_stack(_batches(make_spec(), shards).step(step)) for step in (0, 1, 5, 2, 2)]
+    assert all(torch.equal(a, b) for a, b in zip(jumps, fresh, strict=True))
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_memory_does_not_grow_with_what_was_read(make_spec, tmp_path):
+    def mapped():
+        return int(re.search(r"RssFile:\s+(\d+)", Path("/proc/self/status").read_text())[1]) // 1024
+
+    with (tmp_path / "train.bin").open("wb") as file:
+        for _ in range(8):
+            file.write(np.zeros(2**22, "<u2").tobytes())  # 64 MiB in all
+    shards = open_shards(tmp_path)
+    spec = make_spec({"context_length": 4096}, micro_batch_size=64)
+    batches, before = _batches(spec, shards), mapped()
+    for step in range(80):  # 40 million tokens, 80 MB
+        for _ in batches.step(step):
+            pass
+    assert mapped() - before < 24
+    kept = shards.sequence("train")  # and this check can fail
+    assert all(not kept[start : start + 2**20].any() for start in range(0, len(kept), 2**20))
+    assert mapped() - before > 48

@@ -21,7 +21,7 @@ CPU = torch.device("cpu")
 def _meter(spec, shards, n_steps):
     torch.manual_seed(0)
     trainer = build_trainer(spec, CPU)
-    batches = Batches(spec, shards.memmap, CPU)
+    batches = Batches(spec, shards.sequence, CPU)
     meter = StepMeter(trainer)
     for step in range(n_steps):
         meter.run(batches.step(step))
@@ -49,8 +49,8 @@ def test_a_batch_counts(B, make_spec, shards):
     spec = make_spec(grad_accum_steps=1, micro_batch_size=B)
     meter = _meter(spec, shards, 1)
     seen = []
-    pairs = list(Batches(spec, shards.memmap, CPU).step(1))
-    for batches in (iter(pairs), Batches(spec, shards.memmap, CPU).step(1)):
+    pairs = list(Batches(spec, shards.sequence, CPU).step(1))
+    for batches in (iter(pairs), Batches(spec, shards.sequence, CPU).step(1)):
         meter.allocated = None
         meter.run(batches)
         seen.append(meter.allocated)
@@ -90,7 +90,7 @@ def test_float16_is_profiled_once_the_moments_exist(make_spec, shards):
     spec = make_spec(dtype="float16", optimizer_impl="foreach")
     trainer = build_trainer(spec, CPU)
     trainer.scaler.load_state_dict({**trainer.scaler.state_dict(), "scale": 2.0**40})
-    batches = Batches(spec, shards.memmap, CPU)
+    batches = Batches(spec, shards.sequence, CPU)
     meter = StepMeter(trainer)
     meter.run(batches.step(0))
     meter.run(batches.step(1))

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fwplan.machine import NvidiaGpu
+from fwplan.machine import Gpu
 from fwplan.measuring.result import predict
 from fwplan.spec import DeviceSpec
 from fwplan.train import footing, measure_one
@@ -95,7 +95,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (figures.free, figures.total))
     monkeypatch.setattr(torch.cuda, "memory_stats", lambda _: {"num_alloc_retries": 2})
     monkeypatch.setattr(torch._C, "_cuda_clearCublasWorkspaces", let_go, raising=False)
-    smi = NvidiaGpu("X", 10_000, 300, 400, "580", "GPU-1")
+    smi = Gpu("X", 10_000, 300, 400, "580", "GPU-1")
     monkeypatch.setattr(footing, "ask_nvidia_smi", lambda: (smi, None))
     return figures
 

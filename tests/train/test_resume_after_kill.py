@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import asdict
 
 import pytest
 
@@ -19,7 +18,7 @@ CHILD = """
 import json, os, signal, sys, time
 from pathlib import Path
 import torch
-from fwplan.data.shards import TokenShards
+from fwplan.data.shards import open_shards
 from fwplan.spec import RunSpec
 from fwplan import files
 from fwplan.train import measure
@@ -42,7 +41,7 @@ def replace(source, target):
 
 measure.train_step = slow_step
 files.os.replace = replace
-shards = TokenShards(**{**job["shards"], "directory": Path(job["shards"]["directory"])})
+shards = open_shards(job["shards"])
 train(RunSpec.model_validate(job["spec"]), shards, Path(job["run_dir"]),
       device=torch.device("cpu"), predicted_allocated_bytes=1, quiet=True)
 """
@@ -51,7 +50,7 @@ train(RunSpec.model_validate(job["spec"]), shards, Path(job["run_dir"]),
 def _start(spec, shards, run_dir, *, delay=0.0, kill_at_rename=0):
     job = {
         "spec": spec.model_dump(mode="json"),
-        "shards": {**asdict(shards), "directory": str(shards.directory)},
+        "shards": str(shards.directory),
         "run_dir": str(run_dir),
         "delay": delay,
         "kill_at_rename": kill_at_rename,

@@ -1,0 +1,45 @@
+"""`fwplan devices` and `fwplan doctor`: read, call, render. No arithmetic."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from fwplan.print_json import print_json
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; bytes as integers.")]
+
+
+@app.command()
+def devices(
+    name: Annotated[str | None, typer.Argument(help='A card: "4070", "7900xtx", "M3 Max". Default: all.')] = None,
+    as_json: Json = False,
+) -> None:
+    """List the known cards, or show what is known of one, each figure with its source."""
+    from fwplan.devices import find_gpu, gpus, matches  # noqa: PLC0415
+    from fwplan.render.devices import devices_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    cards = gpus() if name is None else matches(name) or [find_gpu(name)]
+    if as_json:
+        print_json({"devices": [card.as_dict() for card in cards]})
+    else:
+        show(devices_lines(cards))
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Say what this machine has to train with, who says so, and what is missing (exit code 5)."""
+    from fwplan.doctor import examine  # noqa: PLC0415
+    from fwplan.render.doctor import doctor_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    diagnosis = examine()
+    if as_json:
+        print_json(diagnosis.as_dict())
+    else:
+        show(doctor_lines(diagnosis))
+    raise typer.Exit(diagnosis.exit_code)

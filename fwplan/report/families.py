@@ -1,0 +1,50 @@
+"""Lines of an estimate gathered for a picture: the largest by name, what is left together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fwplan.estimation import Estimate
+    from fwplan.estimators.line import Line
+    from fwplan.estimators.phases import Phase
+
+SHOWN = 9  # as many as can be told apart by pattern and letter
+_ORDER = {"persistent": 0, "saved": 1, "transient": 2}
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a picture shows as one: its letter, name, and its bytes in each phase of the step."""
+
+    letter: str
+    name: str
+    kind: str
+    bytes: dict[Phase, int]
+
+
+def families(estimate: Estimate) -> list[Family]:
+    """Return the largest lines, those that stay longest first, then one of all that is left; they add up."""
+    phases = list(totals(estimate))
+    largest = sorted(estimate.lines, key=lambda line: -line.bytes)
+    shown = sorted(largest[:SHOWN], key=lambda line: (_ORDER[line.kind], -line.bytes))
+    rest = largest[SHOWN:]
+    found = [_family(number, line.name, line.kind, [line], phases) for number, line in enumerate(shown)]
+    if rest:
+        found.append(_family(len(shown), f"{len(rest)} smaller ones", "", rest, phases))
+    return found
+
+
+def _family(number: int, name: str, kind: str, lines: list[Line], phases: list[Phase]) -> Family:
+    alive = {phase: sum(line.bytes for line in lines if line.phases & phase) for phase in phases}
+    return Family("abcdefghijkl"[number], name, kind, alive)
+
+
+def totals(estimate: Estimate) -> dict[Phase, int]:
+    """Return the bytes allocated in each phase, measured correction included."""
+    if estimate.memory is None:
+        return {}
+    return {
+        phase: sum(line.bytes for line in estimate.lines if line.phases & phase) for phase in estimate.memory.totals
+    }

@@ -1,0 +1,47 @@
+"""The section on what would change it: each fix before and after, those that do not help with the reason."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.report.bars import bar_svg
+from fwplan.report.html import Html, joined, size_range, table, tag
+
+if TYPE_CHECKING:
+    from fwplan.commands import Explanation
+    from fwplan.estimators.overhead import Range
+    from fwplan.fixes import Fix
+
+
+def fixes_section(explanation: Explanation) -> Html:
+    """Return the changes as bars on one scale, the run as it is first."""
+    before, available = explanation.estimate, explanation.estimate.available_bytes
+    uses = [use for use in (before.use, *(fix.estimate.use for fix in explanation.fixes)) if use is not None]
+    largest = max([available or 0, *(use.needed.high for use in uses)])
+    rows: list[tuple[str, ...]] = []
+    if before.use is not None:
+        rows.append(("as it is", *_figures("fix-0", "as it is", before.use.needed, available, largest), ""))
+    number = 0
+    for index, fix in enumerate(explanation.fixes, 1):
+        number += fix.helps
+        rows.append(_row(index, number, fix, available, largest))
+    heads = ("change", "GiB needed\t", "bar", "the maths")
+    caption = "Each is a full re-estimate. ✓ fits, ~ helps and is not enough alone, ✗ does not help"
+    command, _, overrides = explanation.command.partition(" -- ")
+    again = f"{command} --fix N -o plan.json" + (f" -- {overrides}" if overrides else "")
+    how = tag("p", tag("code", again), " applies number N.", class_="small")
+    return tag("section", tag("h2", "What would change it"), table(caption, heads, rows, kind="stacked"), how)
+
+
+def _row(index: int, number: int, fix: Fix, available: int | None, largest: float) -> tuple[str, ...]:
+    mark = f"{'✓' if fix.fits else '~'} {number}" if fix.helps else "✗"
+    use, shown = fix.estimate.use, ("unknown", "")
+    if use is not None:
+        shown = _figures(f"fix-{index}", fix.change, use.needed, available, largest)
+    name = joined((f"{mark} {fix.change}", tag("span", fix.why, class_="why")))
+    maths = "same maths" if fix.same_maths else "other maths"
+    return (name, *shown, tag("span", maths, class_="short"))
+
+
+def _figures(name: str, title: str, need: Range, available: int | None, largest: float) -> tuple[str, str]:
+    return size_range(need.low, need.high), bar_svg(name, title, need, available, largest)

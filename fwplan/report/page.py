@@ -1,0 +1,146 @@
+"""The page: verdict, levels against the card, memory over a step, the breakdown, fixes, the run, notes."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from typing import TYPE_CHECKING
+
+from fwplan import __version__
+from fwplan.errors import FwplanError
+from fwplan.files import replace_atomically
+from fwplan.render.figures import counted, gib_range
+from fwplan.render.notes import calibration_note
+from fwplan.report import memory, run
+from fwplan.report.bars import bar_defs
+from fwplan.report.fixes import fixes_section
+from fwplan.report.html import Html, tag
+from fwplan.report.traced import traced_section
+from fwplan.units import GIB, gib, si
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from fwplan.commands import Explanation
+
+# The page may load nothing, from anywhere, and run nothing.
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
+
+
+def write_report(explanation: Explanation, path: Path) -> None:
+    """Write an explanation as one HTML file.
+
+    Raises:
+        FwplanError: the file is not to be called .html, or cannot be written.
+    """
+    if path.suffix not in {".html", ".htm"}:
+        raise FwplanError(f"{str(path)!r} is no place for a report", hint="name a file that ends in .html")
+    text = report_html(explanation).encode("utf-8", errors="replace")
+    try:
+        replace_atomically(path, lambda file: file.write(text))
+    except OSError as error:
+        hint = "choose another place with --html"
+        raise FwplanError(f"cannot write {path.name}: {error.strerror}", where=str(path), hint=hint) from error
+
+
+def report_html(explanation: Explanation) -> str:
+    """Return the page. Equal explanations give equal pages: nothing in it is of the day."""
+    style = Html(files("fwplan.report").joinpath("style.css").read_text(encoding="utf-8"))
+    title = f"{explanation.loaded.path.name}: {_verdict(explanation)}"
+    head = tag(
+        "head",
+        tag("meta", charset="utf-8"),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", f"{title} - fwplan"),
+        tag("style", style),
+    )
+    body = tag("body", bar_defs(), _header(explanation), tag("main", *_sections(explanation)), _footer(explanation))
+    return "<!DOCTYPE html>\n" + tag("html", head, body, lang="en") + "\n"
+
+
+def _sections(explanation: Explanation) -> Iterator[Html]:
+    estimate = explanation.estimate
+    if estimate.memory is not None and estimate.use is not None:
+        yield memory.levels_section(estimate)
+        yield memory.step_section(estimate)
+        yield memory.peak_section(estimate)
+    if explanation.fixes:
+        yield fixes_section(explanation)
+    if explanation.traced is not None:
+        yield traced_section(explanation.traced)
+    yield run.bill_section(estimate, pretrained=explanation.loaded.pretrained)
+    yield run.recipe_section(explanation)
+    if estimate.memory is not None:
+        yield memory.lines_section(estimate)
+    notes = _notes(explanation)
+    if notes:
+        yield tag("section", tag("h2", "Notes"), tag("ul", *(tag("li", note) for note in notes)))
+
+
+_MARKS = {"fits": "✓", "fits_at_point": "~", "does_not_fit": "✗", "undecidable": "?", "no_device": "·"}
+
+
+def _verdict(explanation: Explanation) -> str:
+    target = explanation.estimate.target
+    label = target.label if target else ""
+    sizes = ", ".join(str(size) for size in explanation.fitting_gb)
+    fitting = f"fits, with margin, cards of {sizes} GB" if sizes else "fits no common card"
+    words = {
+        "fits": f"fits on {label}",
+        "fits_at_point": f"may fit on {label}",
+        "does_not_fit": f"will not fit on {label}",
+        "undecidable": "undecidable",
+    }
+    return words.get(explanation.verdict, fitting)
+
+
+def _header(explanation: Explanation) -> Html:
+    estimate, mark = explanation.estimate, _MARKS[explanation.verdict]
+    model, train = estimate.spec.model, estimate.spec.train
+    shape = (
+        f"{si(estimate.parameters.total)} parameters: {counted(model.n_layer, 'layer')}, "
+        f"{counted(model.n_head, 'head')}, width {model.n_embd}, vocabulary {model.vocab_size:,}; micro-batch "
+        f"{train.micro_batch_size} x {estimate.spec.sequence_length}, accumulation {train.grad_accum_steps}"
+    )
+    return tag(
+        "header",
+        tag("p", str(explanation.loaded.path), class_="file"),
+        tag("h1", tag("span", mark, class_="mark-sign", aria_hidden="true"), " ", _verdict(explanation)),
+        tag("p", _need(explanation), class_="need"),
+        tag("p", shape),
+        class_=explanation.verdict,
+    )
+
+
+def _need(explanation: Explanation) -> str:
+    estimate = explanation.estimate
+    if estimate.use is None or explanation.verdict == "undecidable":
+        return f"{estimate.undecidable}" if estimate.undecidable else "its memory is unknown"
+    need = f"needs {gib_range(estimate.use.needed)} GiB"
+    if estimate.available_bytes is None:
+        return f"{need}; no device was named"
+    short = estimate.use.needed.high - estimate.available_bytes
+    least = max(0.0, estimate.use.needed.low - estimate.available_bytes)
+    rest = f": short by {least / GIB:.1f}-{short / GIB:.1f} GiB" if explanation.verdict == "does_not_fit" else ""
+    return f"{need}, {gib(estimate.available_bytes)} available{rest}"
+
+
+def _notes(explanation: Explanation) -> list[str]:
+    estimate, loaded = explanation.estimate, explanation.loaded
+    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ()), *calibration_note(estimate)]
+    if loaded.ignored:
+        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
+    if loaded.eval_only:
+        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+    return notes
+
+
+def _footer(explanation: Explanation) -> Html:
+    statuses = (
+        "exact: traced op by op against real steps; prior: published or reasoned, with an interval; "
+        "calibrated: measured on this device."
+    )
+    again = tag("p", f"fwplan {__version__}: ", tag("code", explanation.command))
+    return tag("footer", tag("p", statuses), again)

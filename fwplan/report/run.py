@@ -1,0 +1,75 @@
+"""The sections on the run itself: tokens, time, energy and loss; and its recipe, with the plan's reasons."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.plan import Plan
+from fwplan.render.figures import plain
+from fwplan.render.notes import loss_text
+from fwplan.report.html import Html, table, tag
+from fwplan.units import duration_range, flops, si
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pydantic import BaseModel
+
+    from fwplan.commands import Explanation
+    from fwplan.estimation import Estimate
+
+
+def bill_section(estimate: Estimate, *, pretrained: bool) -> Html:
+    """Return what the run costs and brings."""
+    rows = list(_bill(estimate, pretrained=pretrained))
+    return tag(
+        "section", tag("h2", "Time and loss"), table("What the run takes", ("figure", "value"), rows, kind="narrow")
+    )
+
+
+def _bill(estimate: Estimate, *, pretrained: bool) -> Iterator[tuple[str, str]]:
+    tokens, work, unknown = estimate.tokens, estimate.flops, "unknown: no horizon (max_steps or max_tokens)"
+    yield "tokens a step", f"{tokens.per_step:,}"
+    yield "steps", f"{estimate.spec.steps:,}" if estimate.spec.steps else unknown
+    yield "tokens in all", si(tokens.total) if tokens.total else unknown
+    if tokens.epochs is not None:
+        yield "epochs", f"{tokens.epochs:.2f} of {si(tokens.per_epoch or 0)} unique tokens"
+    yield "tokens a parameter", plain(tokens.total / estimate.parameters.total) if tokens.total else unknown
+    yield "FLOPs a step", flops(work.per_step)
+    yield "FLOPs in all", flops(work.total) if work.total else unknown
+    speed = "unknown: no device, or its speed is unknown"
+    said = f" ({estimate.time_status})" if estimate.time_status else ""
+    yield "time a step", duration_range(*estimate.step_seconds) + said if estimate.step_seconds else speed
+    yield "time in all", duration_range(*estimate.total_seconds) + said if estimate.total_seconds else "unknown"
+    energy = estimate.energy_kwh
+    yield "energy", f"{plain(energy[0])}-{plain(energy[1])} kWh at the card's full board power" if energy else "unknown"
+    yield "loss", "unknown: it starts from trained weights" if pretrained else loss_text(estimate)
+
+
+def recipe_section(explanation: Explanation) -> Html:
+    """Return every field of the run, with the line of the file that set it and, of a plan, the reason."""
+    spec, reasons = explanation.estimate.spec, _reasons(explanation)
+    parts = {"model": spec.model, "train": spec.train, "data": spec.data, "device": spec.device}
+    rows = [
+        row for name, part in parts.items() if part is not None for row in _fields(name, part, explanation, reasons)
+    ]
+    whole = table("Every field of the run", ("field", "value", "from"), rows)
+    return tag("section", tag("details", tag("summary", "The recipe"), whole, class_="paper"))
+
+
+def _fields(
+    section: str, part: BaseModel, explanation: Explanation, reasons: dict[str, str]
+) -> Iterator[tuple[str, ...]]:
+    for name, field in type(part).model_fields.items():
+        value, line = getattr(part, name), explanation.loaded.lines.get(f"{section}.{name}")
+        said = "default" if value == field.default else ""
+        origin = reasons.get(name) or (f"line {line}" if line else said)
+        yield f"{section}.{name}", "not set" if value is None else str(value), origin
+
+
+def _reasons(explanation: Explanation) -> dict[str, str]:
+    """Return a plan's own reasons, where the run is still the plan's."""
+    if explanation.loaded.kind != "plan":
+        return {}
+    plan = Plan.load(explanation.loaded.path)
+    return plan.reasons if plan.spec.train == explanation.estimate.spec.train else {}
