@@ -107,6 +107,28 @@ _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDA
 
 
 @app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A run: anything that explain reads.")],
+    after: Annotated[Path, typer.Argument(help="The run to set beside it; it may be the same file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="--key=value for the second, after --.")] = None,
+    gpu: Gpu = None,
+    vram: Vram = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the change from one run to another does to memory, line by line, to the verdict and to time."""
+    from fwplan.diff import diff as compared  # noqa: PLC0415
+    from fwplan.render.diff import diff_lines  # noqa: PLC0415
+    from fwplan.render.terminal import show  # noqa: PLC0415
+
+    found = compared(before, after, overrides or [], gpu=gpu, vram=vram)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(diff_lines(found))
+    raise typer.Exit(_EXIT.get(found.after.verdict, ExitCode.OK))
+
+
+@app.command()
 def run(
     plan: Annotated[Path, typer.Argument(help="A plan.json, or anything that explain reads.")],
     data: Annotated[str | None, typer.Option(help="Parquet or prepared tokens, in place of the plan's.")] = None,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.environment import environment
 from fwplan.allocator.snapshot import write_snapshot
+from fwplan.audit import Claim, audit
 from fwplan.calibration import load_measurements, record
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import ExitCode, FwplanError
@@ -245,6 +246,7 @@ class Explanation:
     fitting_gb: tuple[int, ...]  # empty where a device was named
     command: str  # what to type for the same again
     traced: Traced | None = None  # where a trace was asked for
+    claims: tuple[Claim, ...] = ()  # of the config's comments
 
     @property
     def verdict(self) -> Verdict:
@@ -255,12 +257,13 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as `explain --json` prints it."""
         return self.estimate.as_dict() | {
-            "fixes": [{"number": n} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
+            "fixes": [{"number": n if fix.helps else None} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
             "uncounted": list(self.loaded.uncounted),
             "confidence": "lowered" if self.loaded.uncounted else "full",
+            "claims": [claim.as_dict() for claim in self.claims],
             "verdict": self.verdict,
             "trace": self.traced.as_dict() if self.traced else None,
         }
@@ -315,7 +318,8 @@ def explain(
     traced = _traced(chosen) if trace or snapshot is not None else None
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
-    return Explanation(loaded, chosen, tuple(found), fitting, command, traced)
+    claims = () if fix is not None else audit(loaded, chosen, past)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims)
 
 
 def _traced(estimate: Estimate) -> Traced:

@@ -26,6 +26,9 @@ class Fix:
     same_maths: bool  # the same losses, but for rounding
     helps: bool  # frees memory worth having
     why: str
+    disturbs: int = 0  # how much of the recipe, see _Change
+    popular: bool = False  # advice that people are given whatever their run is
+    saved_bytes: int = 0  # of what the run needs on its device
 
     @property
     def fits(self) -> bool:
@@ -40,31 +43,61 @@ class Fix:
             "allocated_bytes": round(use.allocated.point) if use else None,
             "needed_bytes": use.needed.ends if use else None,
             "verdict": self.estimate.verdict,
+            "saved_bytes": self.saved_bytes,
             "same_maths": self.same_maths,
+            "disturbs": self.disturbs,
             "helps": self.helps,
             "why": self.why,
         }
 
 
 def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
-    """Return the changes worth knowing for a run: those that help first, least disturbing first; then what does not."""
+    """Return the changes worth knowing for a run: what helps before what does not, and why not.
+
+    What helps is in the order of how little it disturbs: the same maths first, then the level of `_Change.disturbs`,
+    then what saves most. Where nothing is enough alone, two together are tried.
+    """
     if before.memory is None:
         return []
     found = [_tried(before, change, measurements) for change in _changes(before)]
-    return sorted(found, key=lambda fix: (not fix.helps, not fix.same_maths))
+    if before.verdict == "does_not_fit" and not any(fix.fits for fix in found):
+        found += _together(before, measurements)
+    return sorted(found, key=_order)
+
+
+def _order(fix: Fix) -> tuple[bool, bool, int, int]:
+    split = fix.disturbs == _SPLIT  # of these the larger micro-batch, which frees less, disturbs less
+    return (not fix.helps, not fix.same_maths, fix.disturbs, fix.saved_bytes if split else -fix.saved_bytes)
+
+
+_HERE, _COMPILED, _SPLIT, _SLOWER, _SEVERAL = range(5)
 
 
 class _Change(NamedTuple):
+    """One change; `disturbs` is its level, from one line of the script at the same speed to several changes at once."""
+
     name: str
     spec: RunSpec
     why: str  # it does or does not help
     same_maths: bool = True
+    disturbs: int = _HERE
+    popular: bool = False
 
 
 def _tried(before: Estimate, change: _Change, measurements: Sequence[Measurement]) -> Fix:
     after = estimate(change.spec, before.target, measurements=measurements)
-    gain = 1 - after.use.needed.point / before.use.needed.point if after.use and before.use else 0.0
-    return Fix(change.name, after, same_maths=change.same_maths, helps=gain >= LEAST_GAIN, why=change.why)
+    needed = before.use.needed.point if before.use else 0.0
+    saved = needed - after.use.needed.point if after.use else 0.0
+    return Fix(
+        change.name,
+        after,
+        same_maths=change.same_maths,
+        helps=needed > 0 and saved / needed >= LEAST_GAIN,
+        why=change.why,
+        disturbs=change.disturbs,
+        popular=change.popular,
+        saved_bytes=round(saved),
+    )
 
 
 def _changes(before: Estimate) -> Iterator[_Change]:
@@ -76,6 +109,7 @@ def _changes(before: Estimate) -> Iterator[_Change]:
             "compile=True, loss returned alone",
             _with(spec, compile=True, returns_logits=False, keeps_logits=False),
             "log-softmax and its backward fuse: about 4 bytes a logit in place of 12 to 14",
+            disturbs=_COMPILED,
         )
     elif train.returns_logits:
         yield _Change(
@@ -85,7 +119,10 @@ def _changes(before: Estimate) -> Iterator[_Change]:
         )
     yield from _smaller_micro_batch(spec)
     if train.checkpointing == "none":
-        yield _Change("activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before))
+        yield _Change(
+            "activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before), disturbs=_SLOWER,
+            popular=True,
+        )  # fmt: skip
     if _on_cuda(spec) and not train.expandable_segments:
         yield _Change(
             "allocator: expandable_segments:True", _with(spec, expandable_segments=True),
@@ -121,6 +158,7 @@ def _smaller_micro_batch(spec: RunSpec) -> Iterator[_Change]:
                 f"micro-batch {micro}, accumulation {accumulation}",
                 _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation),
                 "activations and logits shrink with the micro-batch; the step sees the same tokens",
+                disturbs=_SPLIT,
             )
 
 
@@ -137,13 +175,36 @@ def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:
     if train.grad_accum_steps > 2:
         fewer = max(2, train.grad_accum_steps * 3 // 4)
         why = "accumulation does not change the peak beyond its first micro-step; it only makes the batch smaller"
-        yield _Change(f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer), why, same_maths=False)
+        yield _Change(f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer), why, same_maths=False, popular=True)
     if train.compile:
         why = "eager keeps 12 to 14 bytes a logit where compiled keeps 4 to 6"
-        yield _Change("compile=False", _with(spec, compile=False), why)
+        yield _Change("compile=False", _with(spec, compile=False), why, popular=True)
     if train.dtype == "bfloat16":
         why = "fp16 and bf16 take the same bytes"
-        yield _Change("dtype float16", _with(spec, dtype="float16"), why, same_maths=False)
+        yield _Change("dtype float16", _with(spec, dtype="float16"), why, same_maths=False, popular=True)
+
+
+def _together(before: Estimate, measurements: Sequence[Measurement]) -> Iterator[Fix]:
+    """Yield several changes at once, for a run that no single one saves: of its micro-batches the largest that fits."""
+    spec, chunked = before.spec, _CHUNKED if before.spec.train.loss == "full" else {}
+    prefix = "chunked, " if chunked else ""
+    for ending, more, level in (("", {}, _SEVERAL), (", checkpointed", {"checkpointing": "block"}, _SEVERAL + 1)):
+        for micro, accumulation in _halved(spec):
+            changed = _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation, **chunked, **more)
+            name = f"{prefix}micro-batch {micro}{ending}"
+            fix = _tried(before, _Change(name, changed, "one change alone is not enough", disturbs=level), measurements)
+            if fix.fits:
+                yield fix
+                break
+
+
+def _halved(spec: RunSpec) -> Iterator[tuple[int, int]]:
+    """Yield (micro-batch, accumulation) of ever smaller micro-batches with the same tokens a step."""
+    micro, accumulation = spec.train.micro_batch_size, spec.train.grad_accum_steps
+    yield micro, accumulation
+    while micro % 2 == 0:
+        micro, accumulation = micro // 2, accumulation * 2
+        yield micro, accumulation
 
 
 def _with(spec: RunSpec, **train: object) -> RunSpec:

@@ -10,7 +10,7 @@ from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, TrainSpec
 README = Path("README.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["explain-4070", "oom", "suggest-vram-12"])
+@pytest.mark.parametrize("name", ["diff", "explain-4070", "oom", "suggest-vram-12"])
 def test_terminal_output_is_the_golden_files(name):
     golden = Path(f"tests/golden/{name}.txt").read_text(encoding="utf-8")
     assert "\n".join(f"    {line}".rstrip() for line in golden.rstrip().splitlines()) in README

@@ -49,7 +49,7 @@ def apply_command(found: Diagnosis) -> str | None:
     helpful = found.helpful()
     if found.explanation is None or not helpful:
         return None
-    number = next((n for n, (fix, _) in enumerate(helpful, 1) if fix.fits), 1)
+    number = next((n for n, fix in enumerate(helpful, 1) if fix.fits), 1)
     command, _, overrides = found.explanation.command.partition(" -- ")
     target = found.explanation.estimate.target
     words = shlex.split(command)

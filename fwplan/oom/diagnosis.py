@@ -63,16 +63,9 @@ class Diagnosis:
         lines = [line for line in self.explanation.estimate.lines if line.phases & phase and line.name != first.name]
         return sorted(lines, key=lambda line: -line.bytes)
 
-    def helpful(self) -> list[tuple[Fix, float]]:
-        """Return the fixes that help, in order, with the bytes that each saves of what the run needs."""
-        if self.explanation is None or self.explanation.estimate.use is None:
-            return []
-        before = self.explanation.estimate.use.needed.point
-        return [
-            (fix, before - fix.estimate.use.needed.point)
-            for fix in self.explanation.fixes
-            if fix.helps and fix.estimate.use
-        ]
+    def helpful(self) -> list[Fix]:
+        """Return the fixes that help, in order."""
+        return [fix for fix in self.explanation.fixes if fix.helps] if self.explanation else []
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as `explain --log --json` prints it."""
@@ -91,7 +84,7 @@ class Diagnosis:
             "alive": [{"name": line.name, "bytes": line.bytes} for line in self.alive()],
             "findings": list(self.findings),
             "contradictions": list(self.contradictions),
-            "saves_bytes": {fix.change: round(saved) for fix, saved in self.helpful()},
+            "saves_bytes": {fix.change: fix.saved_bytes for fix in self.helpful()},
             "config": self.explanation.as_dict() if self.explanation else None,
         }
 

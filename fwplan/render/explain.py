@@ -19,6 +19,7 @@ from fwplan.units import GIB, duration_range, flops, gib, si
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fwplan.audit import Claim
     from fwplan.commands import Explanation
     from fwplan.configs import LoadedConfig
     from fwplan.estimation import Estimate
@@ -36,6 +37,9 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
         yield from trace_lines(explanation.traced)
         yield ""
     yield from _bill_lines(estimate, pretrained=loaded.pretrained)
+    if explanation.claims:
+        yield ""
+        yield from _claim_lines(explanation.claims)
     if explanation.fixes:
         yield ""
         yield from _fix_lines(explanation)
@@ -124,17 +128,31 @@ def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
     yield f"  loss        {'unknown: it starts from trained weights' if pretrained else loss_text(estimate)}"
 
 
+def _claim_lines(claims: Sequence[Claim]) -> Iterator[str]:
+    yield "[bold]What its comments claim[/]"
+    for claim in claims:
+        mark = "[green]✓[/]" if claim.right else "[red]✗[/]"
+        place = f"line {claim.line}"
+        yield f"  {mark} {place:9} {claim.topic:13} {claim.claimed:13}  true: {claim.truth}"
+
+
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
     yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
         yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+        if fix.popular and not fix.fits:
+            yield from _why_lines(fix)
     for fix in explanation.fixes:
         if not fix.helps:
             yield _fix_line("[red]✗[/]  ", fix)
-            yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
+            yield from _why_lines(fix)
     yield ""
     yield from _next_lines(explanation, helping)
+
+
+def _why_lines(fix: Fix) -> Iterator[str]:
+    yield from (f"      [dim]{escape(line)}[/]" for line in textwrap.wrap(fix.why, WIDTH - 6))
 
 
 def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:

@@ -125,11 +125,11 @@ def _fix_lines(found: Diagnosis) -> Iterator[str]:
         yield "No change that is modelled would free memory worth having."
         return
     yield f"[bold]What would help[/]{'saves':>39}  GiB needed  same maths?"
-    for number, (fix, saved) in enumerate(helpful[:_FIXES], 1):
+    for number, fix in enumerate(helpful[:_FIXES], 1):
         mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]"
         size = gib_range(fix.estimate.use.needed) if fix.estimate.use else ""
         same = "yes" if fix.same_maths else "no"
-        yield f"  {mark} {number} {escape(fix.change):38} {gib(saved):>9}  {size:>9}  {same}"
+        yield f"  {mark} {number} {escape(fix.change):38} {gib(fix.saved_bytes):>9}  {size:>9}  {same}"
     command = apply_command(found)
     if command is not None:
         yield ""

@@ -1,0 +1,20 @@
+"""The comments of a Python file, with their lines."""
+
+from __future__ import annotations
+
+import io
+import tokenize
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def comments(source: str) -> Iterator[tuple[int, str]]:
+    """Yield (line, text without "#") of every comment; what follows text that is not Python is left out."""
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                yield token.start[0], token.string.lstrip("#").strip()
+    except (tokenize.TokenError, SyntaxError):
+        return
