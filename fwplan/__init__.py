@@ -6,7 +6,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fwplan.commands import explain, measure, run, suggest
+    from fwplan.commands.diff import diff
+    from fwplan.commands.explain import explain
+    from fwplan.commands.explain_log import explain_log
+    from fwplan.commands.measure import measure
+    from fwplan.commands.run import run
+    from fwplan.commands.solve import solve
+    from fwplan.commands.suggest import suggest, suggest_cards
     from fwplan.configs import LoadedConfig, load_config
     from fwplan.errors import FwplanError
     from fwplan.estimation import Estimate, estimate
@@ -28,12 +34,16 @@ _HOMES = {
     "RunSpec": "spec",
     "Trace": "tracing.result",
     "TrainSpec": "spec",
+    "diff": "commands.diff",
     "estimate": "estimation",
-    "explain": "commands",
+    "explain": "commands.explain",
+    "explain_log": "commands.explain_log",
     "load_config": "configs",
-    "measure": "commands",
-    "run": "commands",
-    "suggest": "commands",
+    "measure": "commands.measure",
+    "run": "commands.run",
+    "solve": "commands.solve",
+    "suggest": "commands.suggest",
+    "suggest_cards": "commands.suggest",
     "trace": "tracing.api",
 }
 
@@ -48,12 +58,16 @@ __all__ = [
     "RunSpec",
     "Trace",
     "TrainSpec",
+    "diff",
     "estimate",
     "explain",
+    "explain_log",
     "load_config",
     "measure",
     "run",
+    "solve",
     "suggest",
+    "suggest_cards",
     "trace",
 ]
 

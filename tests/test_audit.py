@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from fwplan import commands
+import fwplan
 
 C1 = "n_layer = 12\nn_head = 12\nn_embd = 384\nbatch_size = 16\ngradient_accumulation_steps = 32\nmax_iters = 20000\n"
 C2 = C1.replace("384", "512").replace("n_head = 12", "n_head = 8")
@@ -22,7 +22,7 @@ def claims(tmp_path):
     def claims(text):
         config = tmp_path / "config.py"
         config.write_text(text, encoding="utf-8")
-        found = commands.explain(config)
+        found = fwplan.explain(config)
         assert found.as_dict()["claims"] == [claim.as_dict() for claim in found.claims]
         return [(claim.topic, claim.claimed, claim.right) for claim in found.claims]
 
@@ -61,7 +61,7 @@ def test_a_claim_stands_beside_the_truth(claims, config, comment, expected):
 def test_only_python_files_have_comments(tmp_path):
     spec = tmp_path / "spec.json"
     spec.write_text('{"model": {"n_layer": 2, "n_head": 2, "n_embd": 64}, "train": {"micro_batch_size": 1}}')
-    assert commands.explain(spec).claims == ()
+    assert fwplan.explain(spec).claims == ()
 
 
 def test_a_file_full_of_claims_is_quick(claims):

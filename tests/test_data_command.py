@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from fwplan import commands, data_commands
+from fwplan import run
+from fwplan.commands import data as data_commands
 from fwplan.render.data import count_lines, inspect_lines, prepared_lines
 
 SPEC = {"model": {"n_layer": 1, "n_head": 1, "n_embd": 16, "context_length": 32},
@@ -53,10 +54,10 @@ def test_any_format_is_trained_on(folder, kind, brought, shuffle):
     (folder / "spec.json").write_text(json.dumps(spec))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    commands.run(folder / "spec.json", data=folder / "tokens")
+    run(folder / "spec.json", data=folder / "tokens")
     torch.set_num_threads(threads)
-    (run,) = (folder / "runs").iterdir()  # nothing was tokenized again
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    (made_run,) = (folder / "runs").iterdir()  # nothing was tokenized again
+    lines = [json.loads(line) for line in (made_run / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines if "loss" in line][-1] == pytest.approx(3 * 64 / made.train_tokens)
 
 

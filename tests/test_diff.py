@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fwplan.cli import main
-from fwplan.diff import diff
+from fwplan.commands.diff import diff
 from fwplan.render.diff import diff_lines
 from fwplan.render.terminal import show
 

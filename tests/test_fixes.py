@@ -1,6 +1,6 @@
 import pytest
 
-from fwplan import commands
+import fwplan
 from fwplan.estimation import estimate
 from fwplan.fixes import fixes
 from fwplan.target import named_gpu
@@ -79,9 +79,9 @@ def test_where_one_change_is_not_enough_several_are_tried(run_spec):
 def test_numbers_in_json_agree_with_the_option(tmp_path):
     config = tmp_path / "config.py"
     config.write_text("n_embd = 576\nbatch_size = 16\ncompile = False\n", encoding="utf-8")
-    listed = commands.explain(config, gpu="4070").as_dict()["fixes"]
+    listed = fwplan.explain(config, gpu="4070").as_dict()["fixes"]
     assert [fix["number"] for fix in listed if not fix["helps"]] == [None] * sum(not fix["helps"] for fix in listed)
     for fix in listed:
         if fix["helps"]:
-            applied = commands.explain(config, gpu="4070", fix=fix["number"]).estimate
+            applied = fwplan.explain(config, gpu="4070", fix=fix["number"]).estimate
             assert round(applied.use.allocated.point) == fix["allocated_bytes"]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fwplan import commands
+import fwplan
 from fwplan.errors import FwplanError
 from fwplan.render.explain import explain_lines
 from fwplan.render.run import run_lines
@@ -48,23 +48,23 @@ def _check(name, lines, capsys):
 
 
 def test_explain_on_a_card_that_is_too_small(capsys):
-    _check("explain-4070", explain_lines(commands.explain("config.py", gpu="RTX 4070")), capsys)
+    _check("explain-4070", explain_lines(fwplan.explain("config.py", gpu="RTX 4070")), capsys)
 
 
 def test_explain_without_a_device(capsys):
-    _check("explain-no-device", explain_lines(commands.explain("config.py", ["--compile=True"])), capsys)
+    _check("explain-no-device", explain_lines(fwplan.explain("config.py", ["--compile=True"])), capsys)
 
 
 def test_explain_fixed(capsys):
-    _check("explain-fixed", explain_lines(commands.explain("config.py", vram=12, fix=1)), capsys)
+    _check("explain-fixed", explain_lines(fwplan.explain("config.py", vram=12, fix=1)), capsys)
 
 
 def test_suggest(capsys):
-    _check("suggest-vram-12", suggest_lines(commands.suggest(vram=12, tokens=10e9), "plan.json"), capsys)
+    _check("suggest-vram-12", suggest_lines(fwplan.suggest(vram=12, tokens=10e9), "plan.json"), capsys)
 
 
 def test_suggest_within_money_and_pins(capsys):
-    found = commands.suggest(
+    found = fwplan.suggest(
         gpu="RTX 4070", objective="cheapest", loss=3.3, gpu_hour_price=0.3, kwh_price=0.3, budget=40.0,
         settings=["micro_batch_size=8"],
     )  # fmt: skip
@@ -72,12 +72,12 @@ def test_suggest_within_money_and_pins(capsys):
 
 
 def test_suggest_for_several_cards(capsys):
-    found = commands.suggest_cards(["8", "12", "16", "24", "40", "48", "80"], tokens=10e9)
+    found = fwplan.suggest_cards(["8", "12", "16", "24", "40", "48", "80"], tokens=10e9)
     _check("suggest-cards", card_lines(found), capsys)
 
 
 def test_solve(capsys):
-    found = commands.solve("micro_batch_size", "config.py", ["--compile=True"], gpu="RTX 4070")
+    found = fwplan.solve("micro_batch_size", "config.py", ["--compile=True"], gpu="RTX 4070")
     _check("solve-4070", solve_lines(found), capsys)
 
 
@@ -105,7 +105,7 @@ def test_a_run_report(capsys, run_spec):
         dtype="float32", max_steps=5,
     )  # fmt: skip
     Path("spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
-    show(run_lines(commands.run("spec.json", device="cpu", dry_run=True)))
+    show(run_lines(fwplan.run("spec.json", device="cpu", dry_run=True)))
     text = capsys.readouterr().out
     assert "predicted" in text
     assert "live tensors" in text

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fwplan import commands
+import fwplan
 from fwplan.allocator.events import Event
 from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
@@ -90,7 +90,7 @@ CASES = {
 
 def explained(case):
     options = dict(CASES[case])
-    return commands.explain("config.py", options.pop("overrides", []), **options)
+    return fwplan.explain("config.py", options.pop("overrides", []), **options)
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -177,7 +177,7 @@ def test_a_hostile_file_name_and_text_stay_text():
     Path("config.py").write_text(CONFIG + "x_y = '</title><script>'\n", encoding="utf-8")
     name = HOSTILE.replace("/", "|")
     Path(name).write_text(CONFIG, encoding="utf-8")
-    explanation = commands.explain(name, gpu="RTX 4070")
+    explanation = fwplan.explain(name, gpu="RTX 4070")
     text = report_html(explanation)
     page = walk(text)
     assert "<script" not in text
@@ -206,9 +206,9 @@ def test_a_traced_step_is_drawn():
 
 
 def test_a_plans_reasons_are_told(tmp_path):
-    suggestion = commands.suggest(vram=12, tokens=1e9)
+    suggestion = fwplan.suggest(vram=12, tokens=1e9)
     suggestion.plan.save(tmp_path / "plan.json")
-    text = walk(report_html(commands.explain(tmp_path / "plan.json"))).text
+    text = walk(report_html(fwplan.explain(tmp_path / "plan.json"))).text
     assert suggestion.plan.reasons["learning_rate"] in text
 
 
@@ -224,7 +224,7 @@ def test_the_command_line_writes_it_beside_its_answer():
     command = [sys.executable, "-m", "fwplan", "explain", "config.py", "--gpu", "4070", "--html", "report.html"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (3, "  written: report.html")
-    wanted = report_html(commands.explain("config.py", gpu="4070"))
+    wanted = report_html(fwplan.explain("config.py", gpu="4070"))
     assert Path("report.html").read_text(encoding="utf-8") == wanted
     done = subprocess.run([*command, "--json"], capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["verdict"] == "does_not_fit"

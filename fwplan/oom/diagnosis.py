@@ -17,7 +17,7 @@ from fwplan.units import MIB, gib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.commands import Explanation
+    from fwplan.commands.explain import Explanation
     from fwplan.estimators.line import Line
     from fwplan.fixes import Fix
     from fwplan.oom.log import Log

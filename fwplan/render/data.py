@@ -15,10 +15,10 @@ from fwplan.units import duration, gib, si
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fwplan.commands.data import CountReport
     from fwplan.data.count import TokenCount
     from fwplan.data.inspect import Inspection
     from fwplan.data.shards import TokenShards
-    from fwplan.data_commands import CountReport
 
 
 def count_lines(report: CountReport, paths: Sequence[str]) -> Iterator[str]:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fwplan.audit import Claim
-    from fwplan.commands import Explanation
+    from fwplan.commands.explain import Explanation
     from fwplan.configs import LoadedConfig
     from fwplan.estimation import Estimate
     from fwplan.fixes import Fix

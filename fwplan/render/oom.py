@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from fwplan.oom.command import apply_command
+from fwplan.oom.apply import apply_command
 from fwplan.render.figures import gib_range
 from fwplan.render.fixes import command_lines
 from fwplan.render.terminal import WIDTH, note_lines

@@ -12,7 +12,7 @@ from fwplan.units import duration, duration_range, gib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.commands import RunReport
+    from fwplan.commands.run import RunReport
     from fwplan.measurement import Measurement
     from fwplan.train.loop import TrainResult
 

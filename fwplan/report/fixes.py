@@ -8,7 +8,7 @@ from fwplan.report.bars import bar_svg
 from fwplan.report.html import Html, joined, size_range, table, tag
 
 if TYPE_CHECKING:
-    from fwplan.commands import Explanation
+    from fwplan.commands.explain import Explanation
     from fwplan.estimators.overhead import Range
     from fwplan.fixes import Fix
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fwplan.commands import Explanation
+    from fwplan.commands.explain import Explanation
 
 # The page may load nothing, from anywhere, and run nothing.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

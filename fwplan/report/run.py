@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from fwplan.commands import Explanation
+    from fwplan.commands.explain import Explanation
     from fwplan.estimation import Estimate
 
 

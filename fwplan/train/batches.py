@@ -7,7 +7,7 @@ counter-based generator whose counter is the batch's own position in the run. So
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 import numpy as np
 import torch
@@ -55,6 +55,7 @@ class Batches:
 
     `read` opens a split's tokens. It is called for each batch, so that a memory map's pages do not pile up in the
     process over a long run. `ends` says where a split's documents end; only train.shuffle "documents" asks.
+    As a context manager it waits, at the end, for the thread that reads ahead.
     """
 
     def __init__(
@@ -73,6 +74,12 @@ class Batches:
         self._order = self._document_order(ends) if ends and spec.train.shuffle == "documents" else None
         self._reader = ThreadPoolExecutor(1, thread_name_prefix="batches")
         self._ahead: tuple[Position, Future[Host]] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._reader.shutdown()
 
     def step(self, step: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield the grad_accum_steps micro-batches of optimizer step `step`, counted from 0.

@@ -28,9 +28,8 @@ def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int)
         FwplanError: the spec cannot run on this device, or the device reports no peak memory.
     """
     check_supported(spec, device)
-    batches = random_batches(spec, device)
     torch.manual_seed(spec.train.seed)
-    with clear_errors(spec):
+    with clear_errors(spec), random_batches(spec, device) as batches:
         trainer = build_trainer(spec, device)
         meter = StepMeter(trainer)
         evaluate(trainer, batches.validation(1))  # a run begins with one, and the allocator keeps what it took

@@ -90,8 +90,11 @@ def train(
             Metrics(run_dir / METRICS, keep_up_to=None if saved is None else saved.step) as metrics,
             Display(start=done, end=end, quiet=quiet) as display,
             DeferredInterrupt() as interrupt,
+            Batches(spec, shards.sequence, device, ends=shards.ends) as batches,
         ):
-            run = _Run(trainer, schedule, shards, run_dir, metrics, display, interrupt, done, end)
+            run = _Run(
+                trainer, schedule, batches, shards.tokens("train"), run_dir, metrics, display, interrupt, done, end
+            )
             if resume:
                 display.note(f"resuming after step {done}" if saved else "no checkpoint yet: starting from step 0")
             try:
@@ -113,7 +116,8 @@ class _Run:
         self,
         trainer: Trainer,
         schedule: Schedule,
-        shards: TokenShards,
+        batches: Batches,
+        train_tokens: int,
         run_dir: Path,
         metrics: Metrics,
         display: Display,
@@ -123,8 +127,8 @@ class _Run:
     ) -> None:
         self.trainer = trainer
         self.schedule = schedule
-        self.train_tokens = shards.tokens("train")
-        self.batches = Batches(trainer.spec, shards.sequence, trainer.device, ends=shards.ends)
+        self.batches = batches
+        self.train_tokens = train_tokens
         self.run_dir = run_dir
         self.metrics = metrics
         self.display = display

@@ -54,8 +54,8 @@ def measure_one(spec: RunSpec) -> Report:
     ground = Ground(device)
     check_supported(spec, device)
     try:
-        with clear_errors(spec):
-            return _measured(spec, device, ground)
+        with clear_errors(spec), random_batches(spec, device) as batches:
+            return _measured(spec, device, batches, ground)
     except Exception as error:
         shortage = _shortage(error, device)
         if shortage is None:
@@ -63,9 +63,8 @@ def measure_one(spec: RunSpec) -> Report:
         return Report(shortage=shortage)
 
 
-def _measured(spec: RunSpec, device: torch.device, ground: Ground) -> Report:
+def _measured(spec: RunSpec, device: torch.device, batches: Batches, ground: Ground) -> Report:
     torch.manual_seed(spec.train.seed)
-    batches = random_batches(spec, device)
     trainer = build_trainer(spec, device)
     meter = StepMeter(trainer)
     evaluated = (spec.train.eval_micro_batch_size or 0) > spec.train.micro_batch_size

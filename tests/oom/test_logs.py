@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fwplan.oom.command import explain_log
+from fwplan.commands.explain_log import explain_log
 from fwplan.units import GIB, KIB, MIB
 
 LOGS = [json.loads(line) for line in Path(__file__).with_name("logs.jsonl").read_text(encoding="utf-8").splitlines()]

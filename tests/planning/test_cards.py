@@ -7,7 +7,7 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 
 from cards import PAGE, page
 
-from fwplan import commands
+import fwplan
 from fwplan.errors import FwplanError
 
 
@@ -16,7 +16,7 @@ def test_the_page_of_cards_is_what_its_command_writes():
 
 
 def test_a_larger_card_never_expects_a_higher_loss():
-    found = commands.suggest_cards(["12", "24", "48"], tokens="10e9").suggestions
+    found = fwplan.suggest_cards(["12", "24", "48"], tokens="10e9").suggestions
     losses = [suggestion.pick.law_loss for suggestion in found]
     assert losses == sorted(losses, reverse=True)
 
@@ -37,4 +37,4 @@ def test_a_larger_card_never_expects_a_higher_loss():
 )
 def test_wishes_that_cannot_be(wishes, message):
     with pytest.raises(FwplanError, match=message):
-        commands.suggest(vram=12, tokens=1e9, **wishes)
+        fwplan.suggest(vram=12, tokens=1e9, **wishes)

@@ -106,9 +106,9 @@ def test_the_split_is_opened_for_each_batch(make_spec, shards):
         opened.append(split)
         return shards.sequence(split)
 
-    list(Batches(make_spec(), read, CPU).step(0))
-    assert set(opened) == {"train"}
-    assert 2 <= len(opened) <= 4  # one for each batch, and what is read ahead
+    with Batches(make_spec(), read, CPU) as batches:
+        list(batches.step(0))
+    assert opened == ["train"] * 3  # and one ahead
 
 
 def test_the_next_batch_is_read_while_one_is_used(make_spec, shards):
@@ -125,6 +125,17 @@ def test_the_next_batch_is_read_while_one_is_used(make_spec, shards):
     assert wanted.wait(10)  # though nobody has asked for it
     assert all(name.startswith("batches") for name in began)
     step.close()
+
+
+def test_closing_waits_for_the_reader(make_spec, shards):
+    def readers():
+        return sum(thread.name.startswith("batches") for thread in threading.enumerate())
+
+    before = readers()
+    with _batches(make_spec(), shards) as batches:
+        list(batches.step(0))
+        assert readers() == before + 1
+    assert readers() == before
 
 
 def test_reading_ahead_changes_no_batch(make_spec, shards):
@@ -145,11 +156,12 @@ def test_memory_does_not_grow_with_what_was_read(make_spec, tmp_path):
             file.write(np.zeros(2**22, "<u2").tobytes())  # 64 MiB in all
     shards = open_shards(tmp_path)
     spec = make_spec({"context_length": 4096}, micro_batch_size=64)
-    batches, before = _batches(spec, shards), mapped()
-    for step in range(80):  # 40 million tokens, 80 MB
-        for _ in batches.step(step):
-            pass
-    assert mapped() - before < 60
+    before = mapped()
+    with _batches(spec, shards) as batches:
+        for step in range(80):  # 40 million tokens, 80 MB
+            for _ in batches.step(step):
+                pass
+    assert mapped() - before < 24
     kept = shards.sequence("train")  # and this check can fail
     assert all(not kept[start : start + 2**20].any() for start in range(0, len(kept), 2**20))
     assert mapped() - before > 48

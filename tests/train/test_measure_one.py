@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -116,7 +117,7 @@ def test_a_shortage_on_a_gpu_says_what_was_held_and_tried(error, tried, gpu, mak
     monkeypatch.setattr(measure_one, "resolve_device", torch.device)
     monkeypatch.setattr(measure_one, "check_supported", lambda *_: None)
     monkeypatch.setattr(measure_one, "build_trainer", fail)
-    monkeypatch.setattr(measure_one, "random_batches", lambda *_: None)
+    monkeypatch.setattr(measure_one, "random_batches", lambda *_: nullcontext())
     monkeypatch.setattr(torch, "manual_seed", lambda _: None)
     report = measure_one.measure_one(make_spec().model_copy(update={"device": DeviceSpec(type="cuda")}))
     assert (report.shortage.allocated_bytes, report.shortage.reserved_bytes) == (gpu.peak, gpu.reserved)

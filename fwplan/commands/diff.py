@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwplan.commands import explain
+from fwplan.commands.explain import explain
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

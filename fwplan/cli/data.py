@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path  # noqa: TC003 (typer reads it)
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from fwplan.print_json import print_json
+from fwplan.cli.options import Json
+from fwplan.cli.print_json import print_json
 
 if TYPE_CHECKING:
     from fwplan.data.formats import Format
@@ -17,7 +18,6 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, help="From parque
 Paths = Annotated[list[str], typer.Argument(help="FineWeb-shaped parquet: files, folders or globs.")]
 Tokenizer = Annotated[str, typer.Option(help="gpt2, bytes or tiktoken:NAME.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per processor.")]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; bytes as integers.")]
 
 
 @app.command()
@@ -30,9 +30,9 @@ def count(
     as_json: Json = False,
 ) -> None:
     """Say how many tokens there are, by the cheapest honest way, and what preparing them takes."""
-    from fwplan import data_commands  # noqa: PLC0415  # a command loads what it needs, when it runs
-    from fwplan.render.data import count_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.commands import data as data_commands
+    from fwplan.render.data import count_lines
+    from fwplan.render.terminal import show
 
     report = data_commands.count(paths, tokenizer=tokenizer, exact=exact, workers=workers, plan=plan)
     if as_json:
@@ -59,10 +59,10 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn parquet into tokens to train on. Killed, it goes on where it stopped when asked again."""
-    from fwplan import data_commands  # noqa: PLC0415
-    from fwplan.errors import FwplanError  # noqa: PLC0415
-    from fwplan.render.data import prepared_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.commands import data as data_commands
+    from fwplan.errors import FwplanError
+    from fwplan.render.data import prepared_lines
+    from fwplan.render.terminal import show
 
     if dedup not in (None, "exact", "none"):
         raise FwplanError(f"unknown --dedup {dedup!r}", hint="exact is the one there is")
@@ -90,9 +90,9 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a folder of tokens holds, after verifying all of it."""
-    from fwplan import data_commands  # noqa: PLC0415
-    from fwplan.render.data import inspect_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.commands import data as data_commands
+    from fwplan.render.data import inspect_lines
+    from fwplan.render.terminal import show
 
     found = data_commands.inspect(directory, samples=samples)
     if as_json:

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from fwplan.print_json import print_json
+from fwplan.cli.options import Json
+from fwplan.cli.print_json import print_json
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
-
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; bytes as integers.")]
 
 
 @app.command()
@@ -19,9 +18,9 @@ def devices(
     as_json: Json = False,
 ) -> None:
     """List the known cards, or show what is known of one, each figure with its source."""
-    from fwplan.devices import find_gpu, gpus, matches  # noqa: PLC0415
-    from fwplan.render.devices import devices_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.devices import find_gpu, gpus, matches
+    from fwplan.render.devices import devices_lines
+    from fwplan.render.terminal import show
 
     cards = gpus() if name is None else matches(name) or [find_gpu(name)]
     if as_json:
@@ -33,9 +32,9 @@ def devices(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has to train with, who says so, and what is missing (exit code 5)."""
-    from fwplan.doctor import examine  # noqa: PLC0415
-    from fwplan.render.doctor import doctor_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    from fwplan.doctor import examine
+    from fwplan.render.doctor import doctor_lines
+    from fwplan.render.terminal import show
 
     diagnosis = examine()
     if as_json:

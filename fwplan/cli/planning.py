@@ -1,4 +1,4 @@
-"""The verbs that plan: suggest and solve."""
+"""`fwplan suggest` and `fwplan solve`: read, call, render."""
 
 from __future__ import annotations
 
@@ -7,21 +7,17 @@ from typing import Annotated
 
 import typer
 
-from fwplan.print_json import print_json
+from fwplan.cli.options import Device, Gpu, Json, Vram
+from fwplan.cli.print_json import print_json
 
-Gpu = Annotated[str | None, typer.Option(help='A card by name: "RTX 4070", "a100 80gb".')]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document; bytes as integers.")]
-Device = Annotated[str | None, typer.Option(help="cpu or cuda: this machine's.")]
 Price = Annotated[float | None, typer.Option(help="Price, in any currency.")]
 Plan = Annotated[Path, typer.Option("-o", "--output", help="Where to write the plan.")]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the verbs to the command line."""
-    app.command()(suggest)
-    app.command()(solve)
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
+@app.command()
 def suggest(
     tokens: Annotated[
         str | None, typer.Option(help="Tokens to train on: 10e9, 10B. Default: what the hours allow.")
@@ -45,22 +41,24 @@ def suggest(
     as_json: Json = False,
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
-    from fwplan import commands  # noqa: PLC0415  # a command loads what it needs, when it runs
-    from fwplan.render.suggest import card_lines, suggest_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    import fwplan
+    from fwplan.commands.common import refuse_output
+    from fwplan.commands.suggest import refuse_with_cards
+    from fwplan.render.suggest import card_lines, suggest_lines
+    from fwplan.render.terminal import show
 
     wishes = {"epochs": epochs, "objective": objective, "loss": loss, "gpu_hour_price": gpu_hour_price,
               "kwh_price": kwh_price, "budget": budget, "settings": settings or []}  # fmt: skip
     if vram is not None and "," in vram:
-        commands.refuse_with_cards(gpu=gpu, device=device, data=data)
-        table = commands.suggest_cards(vram.split(","), tokens=tokens, hours=hours, context=context, **wishes)
+        refuse_with_cards(gpu=gpu, device=device, data=data)
+        table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, context=context, **wishes)
         if as_json:
             print_json(table.as_dict())
         else:
             show(card_lines(table))
         return
-    commands.refuse_output(output)
-    suggestion = commands.suggest(
+    refuse_output(output)
+    suggestion = fwplan.suggest(
         tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context, **wishes
     )
     plan = suggestion.plan
@@ -71,21 +69,22 @@ def suggest(
         show(suggest_lines(suggestion, str(output)))
 
 
+@app.command()
 def solve(
     field: Annotated[str, typer.Argument(help="The unknown: micro_batch_size, n_layer, n_embd, context_length...")],
     config: Annotated[Path, typer.Argument(help="A spec.json, or anything that explain reads.")],
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
     gpu: Gpu = None,
-    vram: Annotated[str | None, typer.Option(help="A card by its nominal memory: 12, 12GiB.")] = None,
+    vram: Vram = None,
     device: Device = None,
     as_json: Json = False,
 ) -> None:
     """Say the largest value of one field with which a run still fits."""
-    from fwplan import commands  # noqa: PLC0415
-    from fwplan.render.solve import solve_lines  # noqa: PLC0415
-    from fwplan.render.terminal import show  # noqa: PLC0415
+    import fwplan
+    from fwplan.render.solve import solve_lines
+    from fwplan.render.terminal import show
 
-    found = commands.solve(field, config, overrides or [], gpu=gpu, vram=vram, device=device)
+    found = fwplan.solve(field, config, overrides or [], gpu=gpu, vram=vram, device=device)
     if as_json:
         print_json(found.as_dict())
     else:

@@ -1,0 +1,76 @@
+"""The command line: read, call, render, exit code. No arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+
+import typer
+
+from fwplan import __version__
+from fwplan.cli import data, explaining, machine, planning, training
+from fwplan.cli.print_json import print_json
+from fwplan.errors import ExitCode, FwplanError
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+
+
+@app.callback()
+def _root() -> None:
+    """Say which GPT you can train on the GPU you have, why, and for how long; then train it."""
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+for part in (planning, explaining, training, machine):
+    app.add_typer(part.app)
+app.add_typer(data.app, name="data")
+
+
+def main() -> None:
+    """Run the command line; every error ends as one clear message and the documented exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without our signs shows "?", not a traceback
+    sys.exit(_guarded())
+
+
+def _guarded() -> int:
+    try:
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        sys.stdout.flush()
+    except FwplanError as error:
+        return _report(error)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.stderr.write("\ninterrupted\n")
+        return ExitCode.INTERRUPTED
+    except OSError as error:
+        return _report(FwplanError(f"cannot write the answer: {error.strerror}", hint="is the disk full?"))
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # typer's usage errors have it; anything else is a bug
+            raise
+        return _report(FwplanError(error.format_message(), hint="fwplan --help, or fwplan COMMAND --help"))
+    return code if isinstance(code, int) else ExitCode.OK
+
+
+def _report(error: FwplanError) -> int:
+    """Say the error on stderr and, where JSON was asked for, as a document on stdout too."""
+    from fwplan.render.terminal import error_lines, show
+
+    if "--json" in sys.argv:
+        verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)
+        said = {"message": error.message, "where": error.where, "hint": error.hint}
+        with contextlib.suppress(OSError):  # stdout itself may be what failed
+            print_json({"verdict": verdict, "error": said})
+            sys.stdout.flush()
+    show(error_lines(error), to_stderr=True)
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""`fwplan explain` and `fwplan diff`: read, call, render, exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fwplan.cli.options import Device, Gpu, Json, Vram
+from fwplan.cli.print_json import print_json
+from fwplan.errors import ExitCode, FwplanError
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None)
+
+
+@app.command()
+def explain(
+    config: Annotated[
+        Path | None,
+        typer.Argument(help="nanoGPT's config.py or train.py, train_gpt2.py, or a .json: plan, spec, HF's."),
+    ] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
+    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,
+    gpu: Gpu = None,
+    vram: Vram = None,
+    device: Device = None,
+    world_size: Annotated[int, typer.Option(min=1, help="Processes that train.")] = 1,
+    fix: Annotated[int | None, typer.Option(min=1, help="Apply the fix of this number.")] = None,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Trace one step on fake tensors too: seconds, no GPU.")
+    ] = False,
+    snapshot: Annotated[Path | None, typer.Option(help="Trace, into a file for pytorch.org/memory_viz.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one HTML page.")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Write the (fixed) run as a plan.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
+    import fwplan
+    from fwplan.commands.common import refuse_output
+    from fwplan.plan import Plan
+    from fwplan.render.explain import explain_lines
+    from fwplan.render.terminal import show
+
+    if log is not None:
+        if any(option for option in (fix, output, trace, snapshot, html)):
+            raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
+        _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
+    if config is None:
+        raise FwplanError("nothing to explain", hint="fwplan explain config.py, or --log train.log")
+    if output is not None:
+        refuse_output(output)
+    found = fwplan.explain(
+        config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace,
+        snapshot=snapshot,
+    )  # fmt: skip
+    if output is not None:
+        Plan.of(found.estimate, f"as in {config}").save(output)
+    if html is not None:
+        from fwplan.report import write_report
+
+        write_report(found, html)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show([*explain_lines(found), *(f"  written: {path}" for path in (html, output, snapshot) if path is not None)])
+    raise typer.Exit(_EXIT.get(found.verdict, ExitCode.OK))
+
+
+def _explain_log(
+    log: Path, config: Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
+    as_json: bool,
+) -> None:  # fmt: skip
+    import fwplan
+    from fwplan.render.oom import oom_lines
+    from fwplan.render.terminal import show
+
+    found = fwplan.explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(oom_lines(found))
+    raise typer.Exit(ExitCode.DOES_NOT_FIT)
+
+
+_EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}
+
+
+@app.command()
+def diff(
+    before: Annotated[Path, typer.Argument(help="A run: anything that explain reads.")],
+    after: Annotated[Path, typer.Argument(help="The run to set beside it; it may be the same file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(help="--key=value for the second, after --.")] = None,
+    gpu: Gpu = None,
+    vram: Vram = None,
+    as_json: Json = False,
+) -> None:
+    """Say what the change from one run to another does to memory, line by line, to the verdict and to time."""
+    import fwplan
+    from fwplan.render.diff import diff_lines
+    from fwplan.render.terminal import show
+
+    found = fwplan.diff(before, after, overrides or [], gpu=gpu, vram=vram)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        show(diff_lines(found))
+    raise typer.Exit(_EXIT.get(found.after.verdict, ExitCode.OK))

@@ -1,0 +1,1 @@
+"""The verbs behind the command line, as plain functions, a file each; none loads what another needs."""

@@ -1,0 +1,134 @@
+"""`fwplan explain`: what a run needs, where its peak is, whether it fits and what would change it."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from fwplan.allocator.snapshot import write_snapshot
+from fwplan.audit import Claim, audit
+from fwplan.calibration import load_measurements
+from fwplan.commands.common import chosen_target, decided
+from fwplan.configs import LoadedConfig, load_config
+from fwplan.errors import FwplanError
+from fwplan.estimation import Estimate, estimate
+from fwplan.fixes import Fix, fixes
+from fwplan.target import Target, nominal_gpu
+from fwplan.units import GIB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from fwplan.budget import Verdict
+    from fwplan.measurement import Measurement
+    from fwplan.spec import RunSpec
+    from fwplan.traced import Traced
+
+COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A config as read, its estimate, what would change it, and the common card sizes (GB) it fits with margin."""
+
+    loaded: LoadedConfig
+    estimate: Estimate
+    fixes: tuple[Fix, ...]
+    fitting_gb: tuple[int, ...]  # empty where a device was named
+    command: str  # what to type for the same again
+    traced: Traced | None = None  # where a trace was asked for
+    claims: tuple[Claim, ...] = ()  # of the config's comments
+
+    @property
+    def verdict(self) -> Verdict:
+        """Whether the run fits: by replay of its trace where there is one, else by the closed form's interval."""
+        by_replay = self.traced.verdict if self.traced else None
+        return by_replay or self.estimate.verdict
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the explanation as `explain --json` prints it."""
+        return self.estimate.as_dict() | {
+            "fixes": [{"number": n if fix.helps else None} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
+            "fits_cards_gb": list(self.fitting_gb),
+            "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
+            "ignored": list(self.loaded.ignored),
+            "uncounted": list(self.loaded.uncounted),
+            "confidence": "lowered" if self.loaded.uncounted else "full",
+            "claims": [claim.as_dict() for claim in self.claims],
+            "verdict": self.verdict,
+            "trace": self.traced.as_dict() if self.traced else None,
+        }
+
+
+def explain(
+    config: str | Path,
+    overrides: Sequence[str] = (),
+    *,
+    gpu: str | None = None,
+    vram: float | str | None = None,
+    device: str | None = None,
+    world_size: int = 1,
+    fix: int | None = None,
+    trace: bool = False,
+    snapshot: str | Path | None = None,
+    target: Target | None = None,
+) -> Explanation:
+    """Return what a run needs, whether it fits and what would change it. Never executes the config.
+
+    Args:
+        config: a nanoGPT config.py, plan.json, spec.json, or a Hugging Face config.json.
+        overrides: nanoGPT-style "--key=value".
+        gpu: a card by name. With neither gpu, vram nor device: the config's own device, if it names one.
+        vram: a card by its nominal memory in GiB.
+        device: "cpu" or "cuda": this machine's.
+        world_size: processes that train.
+        fix: explain the run with this one of its fixes applied, counted from 1.
+        trace: run one step on fake tensors too, which takes seconds and torch, and replay its allocations.
+        snapshot: trace, and write a file here that PyTorch's memory viewer (pytorch.org/memory_viz) opens.
+        target: a device known otherwise, such as from a log; those that are named win.
+
+    Raises:
+        FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
+    """
+    loaded = load_config(config, overrides, world_size=world_size)
+    spec = decided(loaded)
+    past = load_measurements()
+    chosen = estimate(spec, chosen_target(gpu, vram, device) or target, measurements=past)
+    found = fixes(chosen, past)
+    options = {"--gpu": gpu, "--vram": vram, "--device": device, "--world-size": world_size if world_size > 1 else None}
+    command = _command(config, overrides, options)
+    if fix is not None:
+        helpful = [item for item in found if item.helps]
+        if not 1 <= fix <= len(helpful):
+            raise FwplanError(f"there is no fix {fix}", hint=f"{command} lists {len(helpful)}")
+        chosen = helpful[fix - 1].estimate
+        found = fixes(chosen, past)
+    if loaded.pretrained:
+        chosen = replace(chosen, loss=None)
+    fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
+    traced = _traced(chosen) if trace or snapshot is not None else None
+    if traced is not None and snapshot is not None:
+        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
+    claims = () if fix is not None else audit(loaded, chosen, past)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims)
+
+
+def _traced(estimate: Estimate) -> Traced:
+    from fwplan.traced import Traced  # noqa: PLC0415
+    from fwplan.tracing.bundled import trace_spec  # noqa: PLC0415  # torch, for who asks for a trace
+
+    device = estimate.target.device if estimate.target else estimate.spec.device
+    return Traced(estimate, trace_spec(estimate.spec.model_copy(update={"device": device})))
+
+
+def _command(config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
+    words = ["fwplan", "explain", str(config)]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    return shlex.join([*words, *(["--", *overrides] if overrides else [])])
+
+
+def _fitting_cards(spec: RunSpec, past: Sequence[Measurement]) -> list[int]:
+    sizes = ((size, nominal_gpu(size * GIB)) for size in COMMON_CARDS_GIB)
+    return [size for size, card in sizes if estimate(spec, card, measurements=past).verdict == "fits"]
