@@ -27,7 +27,7 @@ from traced import trace_evaluation
 
 import fwplan
 from fwplan.estimators.memory import estimate_memory
-from fwplan.estimators.phases import Phase
+from fwplan.estimators.phases import EVALUATION, STEP_PHASES, Phase
 from fwplan.measuring.modes import modes
 from fwplan.units import MIB
 
@@ -79,10 +79,11 @@ def compare(spec: RunSpec) -> list[Row]:
     """Return the spec's step and, where it is one of its own, its evaluation."""
     memory = estimate_memory(spec)
     trace = fwplan.trace(spec)
-    phase = max(memory.totals.keys() - {Phase.EVALUATION}, key=memory.totals.__getitem__)
+    phase = max((p for p in memory.totals if p & STEP_PHASES), key=memory.totals.__getitem__)
     rows = [_row(spec, "step", memory.step_bytes, phase, trace)]
-    if Phase.EVALUATION in memory.totals:
-        rows.append(_row(spec, "evaluation", _evaluation_bytes(memory), Phase.EVALUATION, trace_evaluation(spec)))
+    if memory.evaluation_bytes is not None:
+        phase = max((p for p in memory.totals if p & EVALUATION), key=memory.totals.__getitem__)
+        rows.append(_row(spec, "evaluation", _evaluation_bytes(memory, phase), phase, trace_evaluation(spec)))
     return rows
 
 
@@ -93,8 +94,8 @@ def _row(spec: RunSpec, what: str, predicted: int, phase: Phase, trace: fwplan.T
     )
 
 
-def _evaluation_bytes(memory: Memory) -> int:
-    alive = [line for line in memory.lines if line.phases & Phase.EVALUATION and line.name not in _OPTIMIZER_STATE]
+def _evaluation_bytes(memory: Memory, phase: Phase) -> int:
+    alive = [line for line in memory.lines if line.phases & phase and line.name not in _OPTIMIZER_STATE]
     return sum(line.bytes for line in alive)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from fwplan.budget import device_use
 from fwplan.errors import FwplanError
 from fwplan.estimators import overhead
-from fwplan.estimators.memory import is_traced, memory_lines, phases_of, unsupported
+from fwplan.estimators.memory import memory_lines, phases_of, relative_error, unsupported
 from fwplan.estimators.parameters import block_parameters, total_parameters
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import Sizes, sizes
@@ -60,15 +60,8 @@ def needed(spec: RunSpec, peak: Ints, calibration: Calibration | None) -> Range:
     """Return what runs like spec with these peaks need of the device, as estimate() says for each alone."""
     cuda = spec.device is None or spec.device.type == "cuda"
     above = overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point if cuda else 0
-    high = (peak + above + _error(spec) * peak).astype(np.int64)
+    high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
     return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
-
-
-def _error(spec: RunSpec) -> float:
-    """Return how far above the formula this mode's peak may be, relative; as estimators/memory.py has it."""
-    if spec.train.compile:
-        return overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
-    return overhead.EAGER_ERROR if is_traced(spec) else overhead.UNPROVEN_ERROR
 
 
 @dataclass(frozen=True)
@@ -91,6 +84,7 @@ def _peak(s: Sizes, spec: RunSpec) -> Ints:
 def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
     s, model = sizes(spec), spec.model
     N = B * s.T
+    E = spec.train.eval_micro_batch_size or 0
     R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
     return replace(
         s,
@@ -106,4 +100,6 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         linear=12 * C * C + (9 * C if model.bias else 0),
         K=L - R,
         R=R,
+        evaluates=bool((B < E).any()),
+        evaluated=(B < E) * (E * s.T),
     )

@@ -81,7 +81,7 @@ def test_a_larger_evaluation_batch_is_counted(run_spec):
     def peak(size):
         return estimate(run_spec(micro_batch_size=1, eval_micro_batch_size=size), measurements=[]).as_dict()["peak"]
 
-    assert peak(64)["phase"] == "evaluation"
+    assert peak(64)["phase"] == "evaluation loss"
     assert peak(64)["allocated_bytes"] > 3 * peak(None)["allocated_bytes"]
     assert peak(1) == peak(None)
 

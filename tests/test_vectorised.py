@@ -26,13 +26,20 @@ from fwplan.vectorised import needed, peak_allocated
             {"attention": "math"},
             {"returns_logits": True, "keeps_logits": True},
             {"eval_micro_batch_size": 1},
+            {"eval_micro_batch_size": 12},
+            {"eval_micro_batch_size": 12, "compile": False},
+            {"eval_micro_batch_size": 12, "compile": False, "loss": "chunked", "attention": "math"},
+            {"eval_micro_batch_size": 12, "loss": "chunked"},
+            {"optimizer": "adamw_8bit", "optimizer_impl": "fused"},
+            {"optimizer": "adamw_8bit", "optimizer_impl": "fused", "bias": True, "tied_embeddings": False},
+            {"optimizer": "sgd"},
         ]
     ),
 )
 def test_every_element_is_the_scalar_estimate(run_spec, shapes, dtype, optimizer, mode):
     def spec(depth=1, heads=1, width=8, batch=1):
         return run_spec(n_layer=depth, n_head=heads, n_embd=width, micro_batch_size=batch, vocab_size=977,
-                        context_length=64, dtype=dtype, optimizer_impl=optimizer, **mode)  # fmt: skip
+                        context_length=64, dtype=dtype, **{"optimizer_impl": optimizer} | mode)  # fmt: skip
 
     rows = [(depth, heads, heads * size * 8, batch) for depth, heads, size, batch in shapes]
     depth, heads, width, batch = np.array(rows).T
@@ -54,7 +61,16 @@ def test_what_cannot_be_taken_together_is_refused(run_spec):
 
 
 @pytest.mark.parametrize(
-    "mode", [{}, {"compile": False}, {"returns_logits": True}, {"parallel": "ddp", "world_size": 2, "compile": False}]
+    "mode",
+    [
+        {},
+        {"compile": False},
+        {"returns_logits": True},
+        {"parallel": "ddp", "world_size": 2, "compile": False},
+        {"optimizer": "adamw_8bit", "compile": False},
+        {"eval_micro_batch_size": 4},
+        {"expandable_segments": True},
+    ],
 )
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_what_many_need_is_what_each_needs(run_spec, mode, device):

@@ -7,55 +7,56 @@ wide is reuse: the MLP's hidden layer of one block is kept for the next block's,
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.line import Line
+from fwplan.estimators.evaluation import evaluation_batch, evaluation_line
 from fwplan.estimators.phases import Phase
+from fwplan.estimators.sizes import smaller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwplan.estimators.line import Line
     from fwplan.estimators.sizes import Sizes
 
 _REAL = "real compiled CPU evaluations, torch 2.13: the tensors alive at the peak"
+_in_block = partial(evaluation_line, Phase.EVALUATION_BLOCK)
+_in_loss = partial(evaluation_line, Phase.EVALUATION_LOSS)
 
 
 def compiled_evaluation_lines(s: Sizes) -> Iterator[Line]:
-    """Yield what is alive at the widest moment of a compiled evaluation; nothing where a training step needs more."""
-    if not s.evaluated:
+    """Yield what is alive at the wide moments of a compiled evaluation; nothing where a training step needs more."""
+    if not s.evaluates:
         return
-    yield _line("batch", 16 * s.evaluated, None, "int64", "2*8*M", "token ids and targets")
-    attention, loss = list(_attention_lines(s)), list(_chunked_lines(s) if s.chunked else _loss_lines(s))
-    yield from max(attention, loss, key=lambda lines: sum(line.bytes for line in lines))
+    yield evaluation_batch(s)
+    yield from _block_lines(s)
+    yield from _chunked_lines(s) if s.chunked else _loss_lines(s)
 
 
-def _attention_lines(s: Sizes) -> Iterator[Line]:
+def _block_lines(s: Sizes) -> Iterator[Line]:
     M, C = s.evaluated, s.C
-    yield _line("residual stream", s.r * M * C, (M, C), s.r_dtype, "r*M*C", _REAL)
-    yield _line("norm output, q, k, v, attention", 5 * s.a * M * C, None, s.a_dtype, "5*a*M*C", _REAL)
-    yield _line("MLP hidden, kept for reuse", 4 * s.a * M * C, (M, 4 * C), s.a_dtype, "4*a*M*C", _REAL)
+    yield _in_block("residual stream", s.r * M * C, (M, C), s.r_dtype, "r*M*C", _REAL)
+    yield _in_block("norm output, q, k, v, attention", 5 * s.a * M * C, None, s.a_dtype, "5*a*M*C", _REAL)
+    yield _in_block("MLP hidden, kept for reuse", 4 * s.a * M * C, (M, 4 * C), s.a_dtype, "4*a*M*C", _REAL)
     if s.autocast:
-        yield _line("weight copies", 8 * s.a * C * C, None, s.a_dtype, "8*a*C*C", _REAL)
+        yield _in_block("weight copies", 8 * s.a * C * C, None, s.a_dtype, "8*a*C*C", _REAL)
 
 
 def _loss_lines(s: Sizes) -> Iterator[Line]:
     M, V, C = s.evaluated, s.V, s.C
-    yield _line("head input", s.a * M * C, (M, C), s.a_dtype, "a*M*C", _REAL)
-    yield _line("logits", s.a * M * V, (M, V), s.a_dtype, "a*M*V", _REAL)
+    yield _in_loss("head input", s.a * M * C, (M, C), s.a_dtype, "a*M*C", _REAL)
+    yield _in_loss("logits", s.a * M * V, (M, V), s.a_dtype, "a*M*V", _REAL)
     if s.autocast:
-        yield _line("weight copy of the head", s.a * V * C, (V, C), s.a_dtype, "a*V*C", _REAL)
+        yield _in_loss("weight copy of the head", s.a * V * C, (V, C), s.a_dtype, "a*V*C", _REAL)
 
 
 def _chunked_lines(s: Sizes) -> Iterator[Line]:
     M, V, C = s.evaluated, s.V, s.C
-    rows = min(s.n, M)
+    rows = smaller(s.n, M)
     source = "the loss stays eager: fwplan/model/loss.py"
-    yield _line("hidden states", s.r * M * C, (M, C), s.r_dtype, "r*M*C", source)
-    yield _line("chunk, logits in fp32", 4 * rows * V, (rows, V), "float32", "4*n*V", source)
-    yield _line("chunk, log-probabilities", 4 * rows * V, (rows, V), "float32", "4*n*V", source)
+    yield _in_loss("hidden states", s.r * M * C, (M, C), s.r_dtype, "r*M*C", source)
+    yield _in_loss("chunk, logits in fp32", 4 * rows * V, (rows, V), "float32", "4*n*V", source)
+    yield _in_loss("chunk, log-probabilities", 4 * rows * V, (rows, V), "float32", "4*n*V", source)
     if s.autocast:
-        yield _line("chunk, weight copy of the head", s.a * V * C, (V, C), s.a_dtype, "a*V*C", source)
-
-
-def _line(name: str, size: int, shape: tuple[int, ...] | None, dtype: str, formula: str, source: str) -> Line:
-    return Line(f"evaluation: {name}", size, shape, dtype, Phase.EVALUATION, "transient", formula, source)
+        yield _in_loss("chunk, weight copy of the head", s.a * V * C, (V, C), s.a_dtype, "a*V*C", source)

@@ -14,14 +14,14 @@ from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
 from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
-from fwplan.estimators.phases import EVERY_PHASE, Phase
+from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fwplan.estimators.line import Status
-    from fwplan.spec import RunSpec
+    from fwplan.spec import RunSpec, TrainSpec
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Memory:
     step_bytes: int  # the peak of a training step alone, which is what a run measures
     allocated_interval: tuple[int, int]
     status: Status
+
+    @property
+    def evaluation_bytes(self) -> int | None:
+        """The peak of an evaluation, where its micro-batch is larger than a training step's."""
+        return max([total for when, total in self.totals.items() if when & EVALUATION], default=None)
 
 
 def unsupported(spec: RunSpec) -> str | None:
@@ -58,7 +63,7 @@ def estimate_memory(spec: RunSpec) -> Memory:
         totals=totals,
         phase=phase,
         allocated_bytes=totals[phase],
-        step_bytes=max([total for when, total in totals.items() if when is not Phase.EVALUATION]),
+        step_bytes=max([total for when, total in totals.items() if when & STEP_PHASES]),
         allocated_interval=_interval(spec, s, lines, totals[phase]),
         status="exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior",
     )
@@ -75,15 +80,18 @@ def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
 
 def phases_of(s: Sizes) -> Phase:
     """Return the phases that a run of this kind has."""
-    return _phases(s.chunked, s.sums_tied_gradients, bool(s.evaluated), s.scores and not s.compiled)
+    return _phases(s.chunked, s.sums_tied_gradients, s.evaluates, s.scores, s.compiled)
+
+
+_ATTENTION = Phase.TOP_ATTENTION_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD | Phase.EVALUATION_ATTENTION
 
 
 @cache
-def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, materialises_scores: bool) -> Phase:
+def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, scores: bool, compiled: bool) -> Phase:
     absent = Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT
     absent |= Phase(0) if sums_tied_gradients else Phase.TIED_GRADIENT_SUM
-    absent |= Phase(0) if evaluates else Phase.EVALUATION
-    absent |= Phase(0) if materialises_scores else Phase.TOP_ATTENTION_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD
+    absent |= Phase(0) if evaluates else EVALUATION
+    absent |= Phase(0) if scores and not compiled else _ATTENTION
     return EVERY_PHASE & ~absent
 
 
@@ -117,18 +125,23 @@ def is_traced(spec: RunSpec) -> bool:
     return train.parallel == "none" and train.optimizer != "adamw_8bit" and not train.compile
 
 
+def relative_error(train: TrainSpec) -> float:
+    """Return how far from the formula this mode's peak may be, beside what is known in bytes."""
+    if train.compile:
+        return overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE
+    if train.parallel != "none":
+        return overhead.UNPROVEN_ERROR
+    return overhead.QUANTISED_ERROR if train.optimizer == "adamw_8bit" else overhead.EAGER_ERROR
+
+
 def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> tuple[int, int]:
     """Return the least and the most that the peak may be, in bytes."""
     low = high = allocated
     if s.cuda:
         low -= int(overhead.CUDA_WORKSPACES.point - overhead.CUDA_WORKSPACES.low)
         high += int(overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point)
-    error = overhead.EAGER_ERROR if is_traced(spec) else 0.0
-    if spec.train.compile:
-        error = overhead.COMPILED_LOGITS_ABOVE if spec.train.returns_logits else overhead.COMPILED_ABOVE
-        if s.cuda and not (s.chunked or spec.train.returns_logits):
-            low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
-    elif not is_traced(spec):
-        error = overhead.UNPROVEN_ERROR if spec.train.parallel != "none" else overhead.QUANTISED_ERROR
+    if spec.train.compile and s.cuda and not (s.chunked or spec.train.returns_logits):
+        low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
+    error = relative_error(spec.train)
     floor = sum([line.bytes for line in lines if line.kind == "persistent" and line.status != "prior"])
     return max(int(low - error * allocated), floor), int(high + error * allocated)

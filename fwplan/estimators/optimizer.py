@@ -66,8 +66,8 @@ def _state_line(s: Sizes, train: TrainSpec) -> Line:
 def _quantised_state(s: Sizes) -> int:
     """Return bytes of both moments of every weight in 8 bits, tensor by tensor, and of the two code tables."""
     C, biased = s.C, s.W > 12 * s.C * s.C + 2 * s.C
-    block = [(1, 3 * C * C), (1, C * C), (2, 4 * C * C), (2, C), *([(4, C), (1, 3 * C), (1, 4 * C)] if biased else [])]
-    tensors = [(1 if s.tied else 2, s.V * C), (1, s.positions), (2 if biased else 1, C)]
+    block = [(1, 3 * C * C), (1, C * C), (2, 4 * C * C), (2 + 4 * biased, C), (biased, 3 * C), (biased, 4 * C)]
+    tensors = [(1 if s.tied else 2, s.V * C), (1, s.positions), (1 + biased, C)]
     tensors += [(count * s.L, numel) for count, numel in block]
     return 2048 + sum(count * _quantised(numel) for count, numel in tensors)
 

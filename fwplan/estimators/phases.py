@@ -19,7 +19,9 @@ class Phase(IntFlag):
     END_OF_BACKWARD = 256  # the embedding's dense gradient is made
     TIED_GRADIENT_SUM = 512  # and added to the head's
     OPTIMIZER_STEP = 1024
-    EVALUATION = 2048  # between steps; its own micro-batch, forward only
+    EVALUATION_BLOCK = 2048  # evaluations are between steps: their own micro-batch, forward only
+    EVALUATION_ATTENTION = 4096  # where the scores are materialised
+    EVALUATION_LOSS = 8192
 
     @property
     def label(self) -> str:
@@ -27,5 +29,6 @@ class Phase(IntFlag):
         return (self.name or "").lower().replace("_", " ")
 
 
+EVALUATION = Phase.EVALUATION_BLOCK | Phase.EVALUATION_ATTENTION | Phase.EVALUATION_LOSS
 STEP_PHASES = Phase(2047)
-EVERY_PHASE = Phase(4095)
+EVERY_PHASE = STEP_PHASES | EVALUATION

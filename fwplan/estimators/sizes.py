@@ -61,7 +61,8 @@ class Sizes:
     dropout: bool
     recomputes_top: bool
     above: int  # blocks above the highest recomputed one
-    evaluated: int  # tokens of an evaluation's micro-batch where that is larger than N, else 0
+    evaluates: bool  # with a larger micro-batch than a training step's; else a step needs more
+    evaluated: int  # tokens of that micro-batch, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
 
 
@@ -70,6 +71,11 @@ def largest(*values: int) -> int:
     if all(isinstance(value, int) for value in values):
         return max(values)
     return reduce(_larger, values)
+
+
+def smaller(a: int, b: int) -> int:
+    """Return the smaller of two values; of arrays, element by element."""
+    return a + b - largest(a, b)
 
 
 def _larger(a: Any, b: Any) -> Any:
@@ -82,6 +88,7 @@ def sizes(spec: RunSpec) -> Sizes:
     C, L = model.n_embd, model.n_layer
     p, r, a = _WIDTHS[train.dtype]
     p_dtype, r_dtype, a_dtype = _NAMES[train.dtype]
+    evaluated = _evaluated_tokens(spec)
     every = train.checkpoint_every if train.checkpointing == "block" else 0
     R = -(-L // every) if every else 0
     return Sizes(
@@ -116,7 +123,8 @@ def sizes(spec: RunSpec) -> Sizes:
         dropout=model.dropout > 0,
         recomputes_top=bool(every) and (L - 1) % every == 0,
         above=(L - 1) % every if every else 0,
-        evaluated=_evaluated_tokens(spec),
+        evaluates=evaluated > 0,
+        evaluated=evaluated,
         sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,
     )
 

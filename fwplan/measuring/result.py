@@ -6,7 +6,6 @@ import json
 from typing import Literal, TypeAlias
 
 from fwplan.estimators.memory import estimate_memory, unsupported
-from fwplan.estimators.phases import Phase
 from fwplan.measurement import Measurement  # noqa: TC001  # pydantic reads it when the class is made
 from fwplan.spec import Bytes, Count, RunSpec, Spec
 
@@ -135,6 +134,6 @@ def predict(spec: RunSpec) -> Predicted | None:
         allocated_bytes=step.allocated_bytes,
         interval=step.allocated_interval,
         phase=step.phase.label,
-        evaluation_bytes=whole.totals.get(Phase.EVALUATION),
+        evaluation_bytes=whole.evaluation_bytes,
         status=step.status,
     )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fwplan.allocator.settings import Settings
 from fwplan.allocator.sizes import rounded, segment_bytes
 from fwplan.estimators.parameters import weights
-from fwplan.estimators.phases import Phase
+from fwplan.estimators.phases import EVALUATION, Phase
 from fwplan.oom.log import ITEM_BYTES
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _PHASES: dict[Moment, Phase] = {
     "forward": Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT,
     "backward": _BACKWARD,
     "optimizer step": Phase.OPTIMIZER_STEP,
-    "evaluation": Phase.EVALUATION,
+    "evaluation": EVALUATION,
     "set-up": Phase(0),
 }
 IN_BLOCKS = "forward, through the blocks"
@@ -123,7 +123,7 @@ def _lines(log: Log, memory: Memory) -> Iterator[Candidate]:
             continue
         for phase, total in memory.totals.items():
             if line.phases & phase and _made_in(line, phase):
-                if log.moment == "evaluation" and phase is not Phase.EVALUATION:
+                if log.moment == "evaluation" and not phase & EVALUATION:
                     yield Candidate(line.name, line.shape, line.dtype, size, "evaluation", None)
                     continue
                 missing = _not_yet(line, size, phase, memory)
