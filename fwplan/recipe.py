@@ -77,5 +77,11 @@ def reasons(spec: RunSpec) -> dict[str, str]:
         "weight_decay": "0.1 on matrices, none on vectors, as GPT-3 and nanoGPT do",
         "beta2": "0.95: steadier than 0.999 on batches of text (GPT-3, nanoGPT)",
         "optimizer_impl": "fused: no copies beside the moments, one pass over memory",
+        "expandable_segments": (
+            "less memory lost between blocks of the CUDA allocator; elsewhere than in `fwplan run` set "
+            "PYTORCH_ALLOC_CONF=expandable_segments:True"
+            if spec.train.expandable_segments
+            else "torch's default"
+        ),
         "compile": "fuses the loss: less memory and less time" if spec.train.compile else "no compiler for this device",
     }

@@ -49,6 +49,14 @@ class Target:
             return f"{article} {self.nominal_gib:g} GB card"
         return f"a card of {gib(self.device.total_bytes)}" if self.device.total_bytes else "an unnamed card"
 
+    @property
+    def speeds(self) -> str:
+        """The slowest and the fastest card that it may be, with their matrix rates; empty where there is but one."""
+        rated = sorted((card.dense_tflops, card.name) for card in self.cards if card.dense_tflops is not None)
+        if not rated or rated[0][0] == rated[-1][0]:
+            return ""
+        return f"{rated[0][1]} ({rated[0][0]:g} TFLOPS) to {rated[-1][1]} ({rated[-1][0]:g})"
+
 
 def named_gpu(name: str) -> Target:
     """Return the Target for a card of the table, with a desktop assumed on a GeForce."""
@@ -70,8 +78,10 @@ def nominal_gpu(nominal_bytes: int) -> Target:
     nominal = nominal_bytes / GIB
     cards = tuple(gpus_with(nominal))
     total = usable_total(nominal)[0]
-    note = f"cards sold with {nominal:g} GB show torch as little as {gib(total)}"
-    return replace(_with_desktop(DeviceSpec(type="cuda", total_bytes=total), cards, (note,)), nominal_gib=nominal)
+    least = f"cards sold with {nominal:g} GB show torch as little as {gib(total)}"
+    target = replace(_with_desktop(DeviceSpec(type="cuda", total_bytes=total), cards, (least,)), nominal_gib=nominal)
+    speeds = (f"their speeds: {target.speeds}; --gpu names one",) if target.speeds else ()
+    return replace(target, notes=(*target.notes, *speeds))
 
 
 def _with_desktop(device: DeviceSpec, cards: tuple[Device, ...], notes: tuple[str, ...]) -> Target:

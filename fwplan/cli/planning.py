@@ -30,6 +30,9 @@ def suggest(
     device: Annotated[str | None, typer.Option(help="cpu: plan for this machine's processor.")] = None,
     data: Annotated[str | None, typer.Option(help="FineWeb-shaped parquet: a file, a folder or a glob.")] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the data at most.")] = None,
+    margin: Annotated[
+        str | None, typer.Option(help="GiB to keep free beside the upper end of what the run may need.")
+    ] = None,
     context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
     objective: Annotated[str, typer.Option(help="loss, largest, fastest or cheapest.")] = "loss",
     loss: Annotated[float | None, typer.Option(help="Expected loss in nats that cheapest has to reach.")] = None,
@@ -47,11 +50,12 @@ def suggest(
     from fwplan.render.suggest import card_lines, suggest_lines
     from fwplan.render.terminal import show
 
-    wishes = {"epochs": epochs, "objective": objective, "loss": loss, "gpu_hour_price": gpu_hour_price,
-              "kwh_price": kwh_price, "budget": budget, "settings": settings or []}  # fmt: skip
+    wishes = {"margin": margin, "epochs": epochs, "objective": objective, "loss": loss,
+              "gpu_hour_price": gpu_hour_price, "kwh_price": kwh_price, "budget": budget,
+              "settings": settings or []}  # fmt: skip
     if vram is not None and "," in vram:
-        refuse_with_cards(gpu=gpu, device=device, data=data)
-        table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, context=context, **wishes)
+        refuse_with_cards(gpu=gpu, device=device)
+        table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, data=data, context=context, **wishes)
         if as_json:
             print_json(table.as_dict())
         else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,8 +43,9 @@ def suggest(
         device: "cpu" or "cuda": this machine's.
         data: FineWeb-shaped parquet, whose unique tokens limit what is worth repeating.
         context: tokens per sequence.
-        wishes: epochs, objective ("loss", "largest", "fastest", "cheapest"), loss (in nats, for "cheapest"),
-            gpu_hour_price, kwh_price, budget (money) and settings (texts such as "micro_batch_size=8").
+        wishes: margin (GiB to keep free beside the upper end of what the run may need), epochs, objective
+            ("loss", "largest", "fastest", "cheapest"), loss (in nats, for "cheapest"), gpu_hour_price, kwh_price,
+            budget (money) and settings (texts such as "micro_batch_size=8").
 
     Raises:
         FwplanError: an argument cannot be used, or nothing fits.
@@ -51,11 +53,17 @@ def suggest(
     from fwplan.planning.search import search  # noqa: PLC0415  # numpy, for who searches
 
     target = chosen_target(gpu, vram, device) or detected() or this_cpu()
-    return search(_request(target, tokens=tokens, hours=hours, data=data, context=context, **wishes))
+    return search(_request(target, tokens=tokens, hours=hours, data=_counted(data), context=context, **wishes))
 
 
 def suggest_cards(
-    sizes: Sequence[str], *, tokens: float | str | None = None, hours: float = 168.0, context: int = 1024, **wishes: Any
+    sizes: Sequence[str],
+    *,
+    tokens: float | str | None = None,
+    hours: float = 168.0,
+    data: str | Path | None = None,
+    context: int = 1024,
+    **wishes: Any,
 ) -> CardTable:
     """Return what `suggest` picks for cards of several nominal sizes in GB, as `suggest --vram 12,16,24` prints it.
 
@@ -65,7 +73,8 @@ def suggest_cards(
     from fwplan.planning.cards import card_table  # noqa: PLC0415
 
     targets = [nominal_gpu(parse_gib(size)) for size in sizes]
-    return card_table([_request(t, tokens=tokens, hours=hours, data=None, context=context, **wishes) for t in targets])
+    text = _counted(data)
+    return card_table([_request(t, tokens=tokens, hours=hours, data=text, context=context, **wishes) for t in targets])
 
 
 def refuse_with_cards(**options: object) -> None:
@@ -80,8 +89,9 @@ def _request(
     *,
     tokens: float | str | None,
     hours: float,
-    data: str | Path | None,
+    data: DataSpec | None,
     context: int,
+    margin: float | str | None = None,
     settings: Sequence[str] = (),
     **wishes: Any,
 ) -> Request:
@@ -94,7 +104,9 @@ def _request(
         tokens=parse_count(str(tokens)) if tokens is not None else None,
         hours=float(hours),
         context_length=int(context),
-        data=_counted(data) if data is not None else None,
+        data=data,
+        margin_bytes=parse_gib(str(margin)) if margin is not None else 0,
+        expandable_segments=sys.platform != "win32",
         pins=parse_pins(settings),
         **wishes,
     )
@@ -120,7 +132,10 @@ def _refuse_wishes(request: Request) -> None:
             )
 
 
-def _counted(path: str | Path) -> DataSpec:
+def _counted(path: str | Path | None) -> DataSpec | None:
+    """Return where the training text is and how many tokens it holds."""
+    if path is None:
+        return None
     from fwplan.data.shards import is_token_folder, open_shards  # noqa: PLC0415  # numpy
 
     where = str(Path(path).expanduser().resolve())

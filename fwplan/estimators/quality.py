@@ -40,9 +40,14 @@ def law_loss(parameters: float, tokens: float) -> float:
 LEAST_PARAMETERS, LEAST_TOKENS = 22e6, 0.2e9
 
 
+def in_range(parameters: float, tokens: float) -> bool:
+    """Return whether the law may be followed for N parameters and D effective tokens."""
+    return parameters >= LEAST_PARAMETERS and tokens >= LEAST_TOKENS
+
+
 def expected_loss(parameters: float, tokens: float, unique_tokens: float | None = None) -> ExpectedLoss | None:
     """Return the loss to expect on FineWeb from N parameters trained on so many tokens; None: far below its data."""
-    if parameters < LEAST_PARAMETERS or effective_tokens(tokens, unique_tokens) < LEAST_TOKENS:
+    if not in_range(parameters, effective_tokens(tokens, unique_tokens)):
         return None
     law = law_loss(parameters, effective_tokens(tokens, unique_tokens))
     low, point, high = (law + offset for offset in FINEWEB_OFFSET)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fwplan.estimators.quality import in_range
 from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, best_of_each_shape
 from fwplan.planning.grid import fastest_that_fits
 from fwplan.planning.horizon import horizon_of
-from fwplan.units import GIB
+from fwplan.units import GIB, si
 
 if TYPE_CHECKING:
     from fwplan.planning.choose import Best, Place
@@ -43,16 +44,24 @@ def why_not_smaller(best: Best, shape: int) -> str:
 
 
 def _compared(best: Best, shape: int, other: int) -> str:
-    name = f"{best.parameters[other] / 1e6:,.0f} M parameters"
+    name = f"{si(best.parameters[other])} parameters"
     ratio = best.tokens[other] / best.parameters[other]
     if ratio < LEAST_TOKENS_PER_PARAMETER <= best.tokens[shape] / best.parameters[shape]:
         return f"{name} would get {ratio:.2g} tokens each, too few for the scaling laws to judge"
-    change = best.loss[other] - best.loss[shape]
+    change = _change(best, shape, other)
     share = best.tokens[other] / best.tokens[shape]
     if abs(share - 1) > 0.01:
-        return f"{name} would see {share:.0%} of these tokens; the law expects {change:+.3f} nats"
+        return f"{name} would see {share:.0%} of these tokens; the law expects {change}"
     time = best.seconds[other] / best.seconds[shape] if best.seconds[shape] else 1.0
-    return f"{name} would take {time:.2f} times as long for {change:+.3f} nats"
+    return f"{name} would take {time:.2f} times as long for {change}"
+
+
+def _change(best: Best, shape: int, other: int) -> str:
+    """Return what the law says of another shape; far below its data only whether that is better or worse."""
+    change = float(best.loss[other] - best.loss[shape])
+    if all(in_range(best.parameters[i], best.tokens[i]) for i in (shape, other)):
+        return f"{change:+.3f} nats"
+    return f"a {'higher' if change > 0 else 'lower'} loss, but was fitted on far larger runs"
 
 
 def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, available: float) -> str:
@@ -72,7 +81,8 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     if not grid.timed:
         return f"micro-batch {sizes[micro]} is the largest of the plainest mode"
     change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
-    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {change:+.1%} time a token"
+    cost = f"{change:+.1%} time a token" if abs(change) >= 0.0005 else "as much time a token"
+    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}"
 
 
 def _per_token(grid: Grid, horizon: Horizon, place: Place) -> float:

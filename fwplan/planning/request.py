@@ -43,6 +43,8 @@ class Request:
         gpu_hour_price: rent of one GPU for an hour.
         kwh_price: of electricity.
         budget: the most that the run may cost, in the prices' currency.
+        margin_bytes: of the device's memory, kept free beside the upper end of what the run may need.
+        expandable_segments: whether torch's allocator may be asked for them (Linux, NVIDIA).
         pins: fields of the model or the training that are not to be searched, but have this value.
     """
 
@@ -58,6 +60,8 @@ class Request:
     gpu_hour_price: float | None = None
     kwh_price: float | None = None
     budget: float | None = None
+    margin_bytes: int = 0
+    expandable_segments: bool = True
     pins: Mapping[str, Any] = field(default_factory=dict)
 
     @property

@@ -43,11 +43,12 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
             no run reaches what was asked for.
     """
     past = load_measurements() if measurements is None else measurements
-    available = available_bytes(request.target.device)
-    if available is None:
+    offered = available_bytes(request.target.device)
+    if offered is None:
         raise FwplanError(
             f"the memory of {request.target.label} is unknown", hint="say it: --vram 12", exit_code=ExitCode.UNDECIDABLE
         )
+    available = offered - request.margin_bytes
     if request.tokens is not None and request.tokens < request.context_length:
         raise FwplanError(
             f"{request.tokens} tokens are not even one sequence of {request.context_length}",
@@ -63,14 +64,14 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         if shape is None:
             raise _nothing(request, grid, best, available)
         chosen = _candidate(grid, horizon, best.at(shape, modes), request, past)
-        if chosen.estimate.verdict == "fits":  # as the arrays say; the scalar estimate has the last word
+        if chosen.fits(available):  # as the arrays say; the scalar estimate has the last word
             break
         best = _without(best, shape)
     others = [_candidate(grid, horizon, best.at(i, modes), request, past) for i in _others(best, shape)]
     return Suggestion(
         request=request,
         pick=chosen,
-        alternatives=tuple(other for other in others if other.estimate.verdict == "fits"),
+        alternatives=tuple(other for other in others if other.fits(available)),
         why_not_bigger=why_not_bigger(grid, best, shape, available),
         why_not_smaller=why_not_smaller(best, shape),
         why_not_larger_micro_batch=why_not_larger_micro_batch(grid, horizon, best.at(shape, modes), available),

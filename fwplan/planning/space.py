@@ -92,6 +92,7 @@ def _modes(request: Request) -> Iterator[RunSpec]:
     """
     target, seen = request.target, []
     cpu = target.device.type == "cpu"
+    nvidia = not cpu and all(card.vendor == "nvidia" for card in target.cards)
     half: Dtype = "bfloat16" if all(card.supports_bf16 for card in target.cards) else "float16"
     compiles = not cpu and all(float(card.compute_capability) >= TRITON for card in target.cards)
     for compiled in (True, False) if compiles else (False,):
@@ -99,6 +100,7 @@ def _modes(request: Request) -> Iterator[RunSpec]:
             for loss in ("full", "chunked"):
                 fields: dict[str, Any] = {"dtype": "float32" if cpu else half, "compile": compiled, "loss": loss}
                 fields |= {"checkpointing": "block" if every else "none", "checkpoint_every": every or 1}
+                fields["expandable_segments"] = request.expandable_segments and nvidia
                 mode = _built(request, fields)
                 if mode not in seen:
                     seen.append(mode)

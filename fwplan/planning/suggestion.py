@@ -50,6 +50,10 @@ class Candidate:
         """Geometric middle of the run's time; 0 where the speed is unknown."""
         return middle(self.estimate.total_seconds) if self.estimate.total_seconds else 0.0
 
+    def fits(self, available: float) -> bool:
+        """Return whether the upper end of what the run may need is within so many bytes."""
+        return self.estimate.use is not None and self.estimate.use.needed.high <= available
+
     @property
     def headroom_bytes(self) -> float:
         """Device memory left at the upper end of what it may need."""

@@ -119,7 +119,8 @@ def _recipe_lines(suggestion: Suggestion) -> Iterator[str]:
         f"   to {train.min_lr:g}, {train.warmup_steps:,} steps of warm-up, "
         f"weight decay {train.weight_decay:g}, beta2 {train.beta2:g}"
     )
-    yield f"   evaluation and checkpoint every {train.eval_interval:,} steps; plan.json holds every reason"
+    every = "step" if train.eval_interval == 1 else f"{train.eval_interval:,} steps"
+    yield f"   evaluation and checkpoint every {every}; plan.json holds every reason"
 
 
 def _wrapped(text: str) -> list[str]:
@@ -140,5 +141,8 @@ def card_lines(table: CardTable) -> Iterator[str]:
     yield ""
     for found in table.suggestions:
         available = (found.pick.estimate.available_bytes or 0) / GIB
-        label = f"{found.request.target.nominal_gib:g} GB"
-        yield from _wrapped(f"{label}: {available:.2f} GiB to use. {found.why_not_larger_micro_batch}.")
+        target = found.request.target
+        speeds = f": {target.speeds}" if target.speeds else ""
+        yield from _wrapped(
+            f"{target.nominal_gib:g} GB{speeds}. {available:.2f} GiB to use; {found.why_not_larger_micro_batch}."
+        )
