@@ -131,7 +131,9 @@ def calibrate(
         return None
     ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in alike]
     ratio = median(ratios) if ratios else None
-    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in sized if m.peak_reserved_bytes]
+    segments = spec.train.expandable_segments
+    kept = [m for m in sized if m.peak_reserved_bytes and m.spec.train.expandable_segments == segments]
+    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in kept if m.peak_reserved_bytes]
     return Calibration(
         runs=len(used) or len(contexts),
         allocated_ratio=ratio,

@@ -45,7 +45,7 @@ def warmup_steps(steps: int) -> int:
 EVALUATION_SHARE = 0.05
 
 
-def eval_interval(steps: int, grad_accum_steps: int, eval_batches: int) -> int:
+def eval_interval(steps: int, grad_accum_steps: int, eval_batches: float) -> int:
     """Return the steps between evaluations: a twentieth of the run, more where that would cost over 5 % of the time.
 
     An evaluated micro-batch costs a third of a trained one: a forward without its backward.

@@ -64,6 +64,13 @@ def test_another_mode_teaches_overheads_but_no_correction(run_spec, measured):
     assert found.timed == ()
 
 
+def test_what_the_allocator_kept_is_not_carried_to_its_other_setting(run_spec, measured):
+    assert _learn(run_spec(), [measured(expandable_segments=True)]).reserved_ratio is None
+    assert _learn(run_spec(expandable_segments=True), [measured(expandable_segments=True)]).reserved_ratio == (
+        pytest.approx(1.03, rel=1e-6)
+    )
+
+
 def test_speed_carries_to_another_shape_with_a_wider_interval(run_spec, measured):
     small = estimate(run_spec(n_layer=6), CARD, measurements=[measured(seconds=8.0)])
     same = estimate(run_spec(), CARD, measurements=[measured(seconds=8.0)])

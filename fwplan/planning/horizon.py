@@ -7,10 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan import recipe
 from fwplan.errors import FwplanError
 from fwplan.estimators.quality import FINEWEB_OFFSET
-from fwplan.planning.laws import effective_tokens_many, law_loss_many, tokens_for_loss, tokens_per_step_many
+from fwplan.planning.laws import (
+    effective_tokens_many,
+    evaluation_share_many,
+    law_loss_many,
+    tokens_for_loss,
+    tokens_per_step_many,
+)
+from fwplan.recipe import EVALUATION_SHARE
 
 if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
@@ -87,7 +93,7 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
     )
     per_step = accumulation * sequences * T
     step = accumulation * grid.micro_seconds + grid.optimizer_seconds
-    affordable = np.floor(seconds / (1 + recipe.EVALUATION_SHARE) / step + 1e-9)
+    affordable = _affordable(grid, request, accumulation, seconds / step)
     wanted = (
         np.ceil(most / per_step) if request.tokens or request.objective == "cheapest" else np.floor(most / per_step)
     )
@@ -96,4 +102,18 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
     unique = request.data.tokens if request.data else None
     possible = (steps >= 1) & (tokens >= T) & ((sequences * T <= batch) | (sequences == grid.space.B.min()))
     loss = law_loss_many(grid.parameters, effective_tokens_many(np.maximum(tokens, 1), unique))
-    return Horizon(accumulation, steps, tokens, steps * step * (1 + recipe.EVALUATION_SHARE), loss, possible)
+    whole = 1 + _evaluations(grid, request, accumulation, steps)
+    return Horizon(accumulation, steps, tokens, steps * step * whole, loss, possible)
+
+
+def _affordable(grid: Grid, request: Request, accumulation: Any, most: Any) -> Any:
+    """Return the steps that there is time for beside their evaluations, where there is time for `most` without any."""
+    fewest = np.floor(most / (1 + EVALUATION_SHARE) + 1e-9)  # more steps are evaluated no more often
+    return np.maximum(fewest, np.floor(most / (1 + _evaluations(grid, request, accumulation, fewest)) + 1e-9))
+
+
+def _evaluations(grid: Grid, request: Request, accumulation: Any, steps: Any) -> Any:
+    """Return what evaluations add to the time of the steps, as a share."""
+    train = grid.space.modes[0].train
+    sizes = (train.eval_micro_batch_size or grid.space.B) / grid.space.B
+    return evaluation_share_many(steps, accumulation, train.eval_batches * sizes, request.pins.get("eval_interval"))

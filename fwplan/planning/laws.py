@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fwplan.estimators.quality import ALPHA, BETA, REPETITION_DECAY, A, B, E
-from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP, LEAST_STEPS
+from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP, EVALUATION_SHARE, LEAST_STEPS
 
 
 def tokens_per_step_many(tokens: Any, model_flops: Any) -> Any:
@@ -15,6 +15,15 @@ def tokens_per_step_many(tokens: Any, model_flops: Any) -> Any:
     advised = np.exp2(np.ceil(np.log2(np.maximum(1.0, np.rint(0.2920 * model_flops**0.3271)))))
     affordable = np.exp2(np.floor(np.log2(np.maximum(1.0, np.floor(tokens / LEAST_STEPS)))))
     return np.minimum(CUSTOMARY_TOKENS_PER_STEP, np.minimum(advised, affordable))
+
+
+def evaluation_share_many(steps: Any, grad_accum_steps: Any, eval_batches: Any, interval: int | None) -> Any:
+    """Return speed.evaluation_share of arrays of steps; an interval of None is recipe.eval_interval's."""
+    work = eval_batches / 3 / grad_accum_steps
+    if interval is not None:
+        return work / interval
+    wanted = np.maximum(steps // 20, np.ceil(work / EVALUATION_SHARE))
+    return work / np.maximum(1, np.minimum(np.minimum(steps, 1000), wanted))
 
 
 def effective_tokens_many(tokens: Any, unique_tokens: float | None) -> Any:

@@ -143,7 +143,9 @@ def with_recipe(spec: RunSpec, steps: int, request: Request) -> RunSpec:
     """Return the spec with its horizon, learning rate, schedule and intervals; what is pinned stays."""
     spec = _replace(spec, max_steps=steps)
     rate = recipe.learning_rate(model_flops(spec).per_step * steps)
-    interval = recipe.eval_interval(steps, spec.train.grad_accum_steps, spec.train.eval_batches)
+    train = spec.train
+    batches = train.eval_batches * (train.eval_micro_batch_size or train.micro_batch_size) / train.micro_batch_size
+    interval = recipe.eval_interval(steps, train.grad_accum_steps, batches)
     fields = {
         "learning_rate": rate,
         "min_lr": float(f"{rate / 10:.1e}"),

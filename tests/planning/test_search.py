@@ -1,16 +1,12 @@
-import itertools
-
 import pytest
 
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import estimate
-from fwplan.estimators.quality import FINEWEB_OFFSET, effective_tokens, law_loss
-from fwplan.estimators.speed import middle, model_flops
+from fwplan.estimators.quality import FINEWEB_OFFSET
+from fwplan.estimators.speed import middle
 from fwplan.planning import space
-from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
-from fwplan.recipe import EVALUATION_SHARE, tokens_per_step
 from fwplan.spec import DataSpec, DeviceSpec
 from fwplan.target import Target, named_gpu, nominal_gpu
 from fwplan.units import GIB
@@ -51,46 +47,6 @@ def test_the_next_larger_micro_batch_does_not_fit_or_does_not_pay(gib):
         other.verdict != "fits" or per_token >= 0.995 * middle(pick.estimate.step_seconds) / pick.spec.tokens_per_step
     )
     assert str(larger) in found.why_not_larger_micro_batch
-
-
-def test_the_pick_is_the_best_of_an_exhaustive_search(monkeypatch):
-    monkeypatch.setattr(space, "WIDTHS", (256, 512, 768, 1024, 1280))
-    monkeypatch.setattr(space, "DEPTHS", (4, 8, 12, 16, 20))
-    monkeypatch.setattr(space, "MICRO_BATCHES", (1, 2, 4, 8, 16))
-    monkeypatch.setattr(space, "CHECKPOINTS", (0, 2, 1))
-    request = Request(nominal_gpu(12 * GIB), 10_000_000_000, WEEK)
-    runs = list(_everything_that_fits(request))
-    lowest = min(loss for loss, _ in runs)
-    fastest = min(seconds for loss, seconds in runs if loss <= lowest + LOSS_TOLERANCE)
-    pick = search(request, []).pick
-    assert lowest - 1e-4 <= pick.law_loss <= lowest + LOSS_TOLERANCE
-    assert pick.total_seconds <= fastest * 1.01
-
-
-def _everything_that_fits(request):
-    """Yield (law's loss, seconds) of every run that fits, each estimated alone, with the scalar recipe."""
-    searched, T, most = space.space_of(request), request.context_length, request.hours * 3600
-    places = itertools.product(range(len(searched.modes)), range(searched.shapes), range(searched.B.size))
-    for place in places:
-        spec = searched.spec(*place)
-        alone = estimate(spec, request.target, measurements=[])
-        if alone.verdict != "fits":
-            continue
-        per_token = middle(alone.step_seconds) / spec.tokens_per_step
-        work = model_flops(spec).per_token
-        first = min(request.tokens, most / per_token)
-        batch = tokens_per_step(first, work * first)
-        if spec.tokens_per_micro_batch > batch:
-            continue
-        train = spec.train.model_copy(
-            update={"grad_accum_steps": max(1, round(batch / (spec.train.micro_batch_size * T)))}
-        )
-        step = estimate(spec.model_copy(update={"train": train}), request.target, measurements=[])
-        seconds = middle(step.step_seconds) * (1 + EVALUATION_SHARE)
-        per_step = step.spec.tokens_per_step
-        steps = min(int(most / seconds), -(-request.tokens // per_step))
-        if steps * per_step >= LEAST_TOKENS_PER_PARAMETER * alone.parameters.total:
-            yield law_loss(alone.parameters.non_position, effective_tokens(steps * per_step, None)), steps * seconds
 
 
 def test_more_memory_time_or_tokens_never_expects_a_worse_model():
