@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -77,10 +79,27 @@ def run_rounds(timed: dict[str, list[str]], home: Path) -> dict[str, list[tuple[
     return taken
 
 
+def instructions(command: list[str], home: Path) -> int | None:
+    """Return the instructions that a process takes, by callgrind; None where valgrind is not installed."""
+    if shutil.which("valgrind") is None:
+        return None
+    done = subprocess.run(
+        ["valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null", *command],
+        env=os.environ | {"FWPLAN_HOME": str(home), "OPENBLAS_NUM_THREADS": "1"},
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    counted = re.search(r"Collected : (\d+)", done.stderr)
+    return int(counted[1]) if counted else None
+
+
 def main() -> None:
     """Measure, print, and write the result file."""
     with tempfile.TemporaryDirectory() as folder:
-        taken = run_rounds(commands(Path(folder)), Path(folder) / "home")
+        timed, home = commands(Path(folder)), Path(folder) / "home"
+        taken = run_rounds(timed, home)
+        counts = {name: instructions(command, home) for name, command in timed.items() if "torch" not in name}
     rows: list[dict[str, Any]] = []
     for name, rounds in taken.items():
         walls, cpus, peaks = zip(*rounds, strict=True)
@@ -91,6 +110,7 @@ def main() -> None:
                 "wall_range": [round(min(walls), 4), round(max(walls), 4)],
                 "cpu_seconds": round(median(cpus), 4),
                 "peak_rss_bytes": int(median(peaks)),
+                "instructions": counts.get(name),
             }
         )
     for row in rows:
@@ -106,10 +126,11 @@ def main() -> None:
             f"{row['peak_rss_bytes'] / _MIB:.0f} MiB",
             f"{row['of_python']:.1f}",
             f"{row['of_import_torch']:.2f}",
+            f"{row['instructions'] / 1e9:.2f} G" if row["instructions"] else "",
         )
         for row in rows
     ]
-    print(table(("process", "wall", "range, ms", "CPU", "peak RSS", "x python", "x torch"), cells))
+    print(table(("process", "wall", "range, ms", "CPU", "peak RSS", "x python", "x torch", "instructions"), cells))
     print(f"\nwritten: {write_result('startup', {'rounds': ROUNDS, 'rows': rows}).name}")
 
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field, ValidationError
 
 from fwplan import __version__
-from fwplan.configs.json_files import parse_json
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.files import write_json
+from fwplan.json_text import parse_json
 from fwplan.spec import Bytes, RunSpec, Spec, check_version, spec_error
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ import numpy as np
 from fwplan.budget import device_use
 from fwplan.errors import FwplanError
 from fwplan.estimators import overhead
+from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import memory_lines, phases_of, relative_error, unsupported
 from fwplan.estimators.parameters import block_parameters, total_parameters
-from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import Sizes, sizes
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
@@ -42,18 +42,15 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
     reason = unsupported(spec)
     if reason is not None:
         raise FwplanError(f"undecidable: {reason}", hint="choose a mode that is modelled")
-    arrays = np.broadcast_arrays(*(np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)))
+    # not broadcast yet: what only the shape decides stays as small as the shapes
+    arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
     every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
+    s = _many(spec, *arrays)
     if every == 1:
-        return _peak(_many(spec, *arrays), spec)
-    peak = np.zeros(arrays[0].shape, dtype=np.int64)
-    above = (arrays[0] - 1) % every  # blocks above the highest recomputed one decide which lines there are
-    for rest in range(every):
-        here = above == rest
-        if here.any():
-            s = _many(spec, *(x[here] for x in arrays))
-            peak[here] = _peak(replace(s, above=rest, recomputes_top=rest == 0), spec)
-    return peak
+        return _peak(s, spec)
+    above: Any = (arrays[0] - 1) % every  # blocks above the highest recomputed one decide which lines there are
+    topmost = _peak(replace(s, above=0, recomputes_top=True), spec)
+    return np.where(above == 0, topmost, _peak(replace(s, above=above, recomputes_top=False), spec))
 
 
 def needed(spec: RunSpec, peak: Ints, calibration: Calibration | None) -> Range:
@@ -73,11 +70,10 @@ class _Peaks:
 
 
 def _peak(s: Sizes, spec: RunSpec) -> Ints:
-    lines = [(int(line.phases), line.bytes) for line in memory_lines(s, spec)]
-    wanted = int(phases_of(s))
-    peak = np.zeros(np.shape(s.B), dtype=np.int64)
-    for bit in (phase.value for phase in Phase if phase.value & wanted):
-        np.maximum(peak, sum(size for phases, size in lines if phases & bit), out=peak)
+    shape = np.broadcast_shapes(*(np.shape(x) for x in (s.L, s.H, s.C, s.B)))
+    peak = np.zeros(shape, dtype=np.int64)
+    for total in phase_totals(memory_lines(s, spec), phases_of(s)).values():
+        np.maximum(peak, total, out=peak)
     return peak
 
 

@@ -227,3 +227,16 @@ def test_the_plan_of_a_run_that_has_started_is_kept(fwplan, folder):
     assert done.returncode == 0, done.stderr
     _refused(fwplan(*request), "a run that has started")
     assert (folder / "plan.json").read_bytes() == before
+
+
+def test_every_command_is_found_by_its_name_alone():
+    from fwplan.cli import HOMES, command_line
+
+    names = lambda app: {info.callback.__name__ for info in app.registered_commands}  # noqa: E731
+    for name, home in HOMES.items():
+        (part,) = command_line([name]).registered_groups
+        assert part.name == name if home == "data" else name in names(part.typer_instance)
+    everything = command_line(["--help"]).registered_groups
+    assert {name for part in everything if part.name != "data" for name in names(part.typer_instance)} | {"data"} == (
+        set(HOMES)
+    )

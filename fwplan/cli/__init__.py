@@ -5,31 +5,53 @@ from __future__ import annotations
 import contextlib
 import io
 import sys
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 import typer
 
 from fwplan import __version__
-from fwplan.cli import data, explaining, machine, planning, training
 from fwplan.cli.print_json import print_json
 from fwplan.errors import ExitCode, FwplanError
 
-app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+HOMES = {
+    "suggest": "planning",
+    "solve": "planning",
+    "explain": "explaining",
+    "diff": "explaining",
+    "run": "training",
+    "measure": "training",
+    "data": "data",
+    "devices": "machine",
+    "doctor": "machine",
+}
 
 
-@app.callback()
+def command_line(words: Sequence[str]) -> typer.Typer:
+    """Return the commands; where the first word names one its own part alone.
+
+    typer reads every signature that it is given.
+    """
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.callback()(_root)
+    app.command()(version)
+    asked = [HOMES[words[0]]] if words and words[0] in HOMES else dict.fromkeys(HOMES.values())
+    for home in asked:
+        part = import_module(f"fwplan.cli.{home}")
+        app.add_typer(part.app, name="data" if home == "data" else None)
+    return app
+
+
 def _root() -> None:
     """Say which GPT you can train on the GPU you have, why, and for how long; then train it."""
 
 
-@app.command()
 def version() -> None:
     """Print the version."""
     typer.echo(__version__)
-
-
-for part in (planning, explaining, training, machine):
-    app.add_typer(part.app)
-app.add_typer(data.app, name="data")
 
 
 def main() -> None:
@@ -42,7 +64,8 @@ def main() -> None:
 
 def _guarded() -> int:
     try:
-        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
+        words = sys.argv[1:] or ["--help"]
+        code = command_line(words)(words, standalone_mode=False)
         sys.stdout.flush()
     except FwplanError as error:
         return _report(error)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +22,7 @@ from fwplan.configs.settings import (
     read_overrides,
 )
 from fwplan.errors import FwplanError
+from fwplan.json_text import parse_json
 from fwplan.spec import parse_spec
 
 if TYPE_CHECKING:
@@ -151,36 +150,6 @@ def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Setting
             hint="leave n_inner out, or set it to 4 * n_embd",
         )
     return settings
-
-
-def parse_json(source: str, path: str) -> Any:
-    """Return the value in a JSON text, strictly: a key set twice and NaN are errors.
-
-    Raises:
-        FwplanError: not JSON; says line and column.
-    """
-    try:
-        return json.loads(source, object_pairs_hook=_without_duplicates, parse_constant=_refuse_constant)
-    except FwplanError as error:
-        raise FwplanError(error.message, where=path, hint=error.hint) from None
-    except json.JSONDecodeError as error:
-        where = f"{path}:{error.lineno}:{error.colno}"
-        raise FwplanError(f"not valid JSON: {error.msg}", where=where, hint=f"python -m json.tool {path}") from None
-    except (RecursionError, ValueError) as error:
-        message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise FwplanError(f"cannot be parsed: {message}", where=path, hint="is it the right file?") from None
-
-
-def _without_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    read = dict(pairs)
-    if len(read) < len(pairs):
-        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise FwplanError(f"key {twice!r} is set twice in one object", hint="keep one of them")
-    return read
-
-
-def _refuse_constant(name: str) -> Any:
-    raise FwplanError(f"{name} is no number in JSON", hint="leave the field out, or give a number")
 
 
 def _position(source: str, key: str, start: int = 0) -> int | None:

@@ -64,7 +64,7 @@ def saved_lines(s: Sizes) -> Iterator[Line]:
             Phase.TOP_BLOCK_BACKWARD, "transient", "N*C*(r + 14*a) + 4*N*(4 + H)", _SAVED,
         )  # fmt: skip
         yield _forward_line(s)
-    elif s.above:
+    elif s.recomputes:
         yield _highest_recomputed(s)
 
 
@@ -129,7 +129,7 @@ def block_backward_lines(s: Sizes) -> Iterator[Line]:
     )  # fmt: skip
     if s.autocast or s.dropout:  # else it is the residual stream's own
         # under autocast a recomputed block is as wide before its dropout's mask goes: LayerNorm's output still stands
-        mask = 0 if s.autocast and (s.recomputes_top or s.above) else mask_width(s)
+        mask = 0 if s.autocast and s.recomputes else mask_width(s)
         yield Line(
             "gradient: MLP output", (s.a - mask) * s.N * s.C, width, s.a_dtype, _BLOCK, "transient",
             "(a - m)*N*C: the mask is gone" if mask else "a*N*C", _BACKWARD,

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
 from fwplan.estimators.parameters import total_parameters
-from fwplan.estimators.sizes import largest
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
 if TYPE_CHECKING:
@@ -52,7 +51,7 @@ class MicroStep:
     def seconds(self) -> Any:
         """What the micro-step takes: the GPU's work, or the host's where the GPU waits for it."""
         gpu = self.linear + self.head + self.attention + self.elementwise + self.loss + self.weights
-        return largest(gpu + self.recomputed + self.launches, self.host)
+        return _larger(gpu + self.recomputed + self.launches, self.host)
 
 
 def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
@@ -70,7 +69,9 @@ def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float)
 
 
 def _larger(a: Any, b: Any) -> Any:
-    return a * (a >= b) + b * (b > a)
+    if isinstance(a, int | float) and isinstance(b, int | float):
+        return max(a, b)
+    return 0.5 * (a + b + abs(a - b))  # a comparison's booleans would cost numpy a cast of all
 
 
 def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
@@ -177,4 +178,4 @@ def _widths(train: TrainSpec) -> tuple[int, int]:
 
 
 def _smaller(a: Any, b: int) -> Any:
-    return a * (a <= b) + b * (a > b)
+    return 0.5 * (a + b - abs(a - b))

@@ -59,6 +59,7 @@ class Sizes:
     flash: bool  # FlashAttention, which has scratch of its own in backward; fp32 takes the efficient kernel
     scores: bool  # attention materialises them
     dropout: bool
+    recomputes: bool  # some blocks in backward
     recomputes_top: bool
     above: int  # blocks above the highest recomputed one
     evaluates: bool  # with a larger micro-batch than a training step's; else a step needs more
@@ -79,7 +80,7 @@ def smaller(a: int, b: int) -> int:
 
 
 def _larger(a: Any, b: Any) -> Any:
-    return a * (a >= b) + b * (b > a)
+    return (a + b + abs(a - b)) // 2  # a comparison's booleans would cost numpy a cast of all
 
 
 def sizes(spec: RunSpec) -> Sizes:
@@ -121,6 +122,7 @@ def sizes(spec: RunSpec) -> Sizes:
         flash=train.attention == "flash" and a == 2,
         scores=spec.materialises_scores,
         dropout=model.dropout > 0,
+        recomputes=every > 0,
         recomputes_top=bool(every) and (L - 1) % every == 0,
         above=(L - 1) % every if every else 0,
         evaluates=evaluated > 0,

@@ -123,9 +123,8 @@ def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[An
     shape = (space.L.size, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    low, high = step_parts(
-        mode.model, mode.train, speed, B=space.B, C=space.C, L=space.L, T=mode.sequence_length, known=known
-    )
+    B, C, L = 1.0 * space.B, 1.0 * space.C, 1.0 * space.L  # seconds are: numpy is slow where integers meet them
+    low, high = step_parts(mode.model, mode.train, speed, B=B, C=C, L=L, T=mode.sequence_length, known=known)
     micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
     return micro, optimizer
 
