@@ -51,14 +51,15 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/reserved.py
 	$(BIN)/python benchmarks/closed_form.py
 
-# Looks at a report in a headless Chromium: light and dark, wide and narrow, on paper. Not part of `make test`.
+# Looks at the reports of explain and suggest in a headless Chromium: light and dark, wide and narrow, on paper. Not part of `make test`.
 report-shot: $(VENV)/.installed
 	$(BIN)/python -m pip install -q --disable-pip-version-check playwright
 	command -v chromium >/dev/null || $(BIN)/playwright install chromium
 	mkdir -p $(SHOTS)
-	$(DEMO_ENV) $(BIN)/fwplan suggest --vram 12 --tokens 10e9 -o $(SHOTS)/plan.json
+	$(DEMO_ENV) $(BIN)/fwplan suggest --vram 12 --tokens 10e9 -o $(SHOTS)/plan.json --html $(SHOTS)/suggest.html
 	$(DEMO_ENV) $(BIN)/fwplan explain $(SHOTS)/plan.json --trace --html $(SHOTS)/report.html
 	$(BIN)/python tools/screenshot.py $(SHOTS)/report.html $(SHOTS)
+	$(BIN)/python tools/screenshot.py $(SHOTS)/suggest.html $(SHOTS)
 
 clean:
 	rm -rf $(VENV) $(DEMO) $(SHOTS) build dist *.egg-info

@@ -42,6 +42,7 @@ def test_suggest_and_explain_load_nothing_heavy(tmp_path):
     assert _loaded(suggest + MAIN) == []
     assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}]" + MAIN) == []
     html = str(tmp_path / "report.html")
+    assert _loaded(suggest + f"; sys.argv += ['--html', {html!r}]" + MAIN) == []
     assert _loaded(f"import sys; sys.argv = ['fwplan', 'explain', {plan!r}, '--html', {html!r}]" + MAIN) == []
 
 

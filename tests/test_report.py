@@ -15,13 +15,19 @@ from fwplan.allocator.events import Event
 from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
 from fwplan.measurement import Measurement
-from fwplan.report import report_html, write_report
+from fwplan.planning.front import point_of
+from fwplan.planning.request import Request
+from fwplan.planning.rivals import rivals
+from fwplan.planning.search import search
+from fwplan.report import report_html, suggestion_html, write_report
 from fwplan.report.families import families, totals
 from fwplan.report.html import tag
+from fwplan.report.labels import Box, Labels, around
 from fwplan.spec import DeviceSpec
+from fwplan.target import Target
 from fwplan.traced import Traced
 from fwplan.tracing.result import Origin, Trace
-from fwplan.units import GIB, MIB
+from fwplan.units import GIB, MIB, si
 
 CONFIG = """\
 n_layer = 12
@@ -88,14 +94,37 @@ CASES = {
 }
 
 
+SUGGESTED = {
+    "budgets": {"vram": 12, "tokens": 10e9},
+    "hours alone": {"gpu": "4090", "hours": 24},
+    "speed unknown": {"tokens": 1e9},
+    "one shape": {"vram": 12, "tokens": 1e9, "settings": ["n_layer=12", "n_embd=768"]},
+    "too small for the laws": {"vram": 8, "tokens": 1e7},
+}
+
+
+def page_of(case):
+    return report_html(explained(case)) if case in CASES else suggested(case)
+
+
+def suggested(case):
+    return suggestion_html(_search(case), Path("plan.json"))
+
+
+def _search(case):
+    if case == "speed unknown":
+        return search(Request(Target(DeviceSpec(name="Voodoo 2", total_bytes=12 * GIB)), 10**9, 168.0), [])
+    return fwplan.suggest(**SUGGESTED[case])
+
+
 def explained(case):
     options = dict(CASES[case])
     return fwplan.explain("config.py", options.pop("overrides", []), **options)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *SUGGESTED])
 def test_every_tag_is_closed_and_every_id_unique(case):
-    page = walk(report_html(explained(case)))
+    page = walk(page_of(case))
     ids = [attrs["id"] for _, attrs in page.seen if "id" in attrs]
     assert len(set(ids)) == len(ids)
     used = {name for _, attrs in page.seen for name in attrs.get("aria-labelledby", "").split()}
@@ -103,9 +132,9 @@ def test_every_tag_is_closed_and_every_id_unique(case):
     assert used <= set(ids)
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *SUGGESTED])
 def test_nothing_is_loaded_and_nothing_runs(case):
-    text = report_html(explained(case))
+    text = page_of(case)
     page = walk(text)
     assert not {"script", "link", "iframe", "img", "object", "image", "use"} & {tag for tag, _ in page.seen}
     assert not [
@@ -115,9 +144,9 @@ def test_nothing_is_loaded_and_nothing_runs(case):
     assert page.all("meta")[2]["content"] == "default-src 'none'; style-src 'unsafe-inline'"
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", [*CASES, *SUGGESTED])
 def test_tables_and_pictures_can_be_heard(case):
-    page = walk(report_html(explained(case)))
+    page = walk(page_of(case))
     assert len(page.all("caption")) == len(page.all("table"))
     assert {attrs.get("scope") for attrs in page.all("th")} == {"col", "row"}
     spoken = [attrs for attrs in page.all("svg") if attrs.get("aria-hidden") != "true"]
@@ -242,3 +271,122 @@ def test_a_measured_correction_is_drawn_and_adds_up(run_spec):
     assert totals(found)[found.memory.phase] == round(found.use.allocated.point) < found.memory.allocated_bytes
     page = walk(report_html(replace(explained("no device"), estimate=found)))
     assert any("correction (1 measured runs)" in text for text in page.text)
+
+
+def _marks(page, kind):
+    """Return (across, down, title) of the diamonds of a kind, in pixels."""
+    found = []
+    for n, (name, attrs) in enumerate(page.seen):
+        if name == "path" and attrs.get("class") == kind and page.seen[n + 1][0] == "title":
+            top, right = (part.split() for part in attrs["d"].strip("MZ").split("L")[:2])
+            found.append((float(top[0]), float(right[1])))
+    return found
+
+
+def test_the_marks_lie_where_their_figures_put_them():
+    found = _search("budgets")
+    page = walk(suggested("budgets"))
+    front = [point for point in found.front.points if point.on_front and point.loss and not point.picked]
+    marks = _marks(page, "front")
+    assert len(marks) == len(front)
+    assert len(_marks(page, "pick")) == 1
+    drawn = sorted(front, key=lambda point: point.needed_bytes)  # large marks below
+    for column, figures in enumerate(([p.seconds for p in drawn], [-p.loss.point for p in drawn])):
+        pixels = [mark[column] for mark in marks]
+        in_order = [pixels[n] for n in sorted(range(len(pixels)), key=figures.__getitem__)]
+        assert in_order == sorted(in_order)
+        assert len(set(in_order)) > len(in_order) / 2
+    faint = [attrs for attrs in page.all("circle") if attrs.get("class") == "faint"]
+    drawn = [point for point in found.front.points if point.loss]
+    assert len(faint) - 1 == len([point for point in drawn if not point.on_front and not point.picked])  # 1: the key
+
+
+def test_the_labels_of_the_picture_cover_nothing_and_are_whole():
+    labels = Labels(Box(0, 0, 200, 100))
+    first = labels.place("282 M", around(100, 50, 8))
+    second = labels.place("282 M", around(100, 50, 8))
+    assert None not in {first, second}
+    assert first != second
+    assert not labels.taken[0].meets(labels.taken[1])
+    assert all(box.within(labels.frame) for box in labels.taken)
+    assert labels.place("far too long for the frame it is in", around(100, 50, 8)) is None
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_else_the_tokens_could_train_is_shown_where_it_can_be_known(case):
+    text = report_html(explained(case))
+    shown = 'id="front-title"' in text
+    assert shown == (case in {"too small", "fits", "compiled", "fixed", "cpu"})
+    assert ("yours, 77.4 M" in text) == shown
+    assert ("Beside what else" in text) == shown
+
+
+def test_without_a_horizon_nothing_is_compared():
+    assert "Beside what else" not in report_html(fwplan.explain("config.py", ["--max_iters=None"], gpu="4070"))
+
+
+def test_a_better_run_for_the_same_tokens_is_named():
+    explanation = explained("too small")
+    found = rivals(explanation.estimate)
+    assert found.request.tokens == explanation.estimate.tokens.total
+    text = " ".join(walk(report_html(explanation)).text)
+    yours = point_of(explanation.estimate)
+    points = [point for point in found.front.points if point.loss]
+    in_time = min((p for p in points if p.seconds <= yours.seconds), key=lambda p: p.loss.point)
+    assert f"In no more time: {si(in_time.parameters)} parameters" in text
+    assert in_time.loss.point < yours.loss.point
+
+
+def test_why_there_is_no_picture_is_said():
+    for case, why in (
+        ("speed unknown", "how fast Voodoo 2 is is unknown"),
+        ("too small for the laws", "too small"),
+        ("one shape", "only one of"),
+    ):
+        assert why in suggested(case)
+        assert 'id="front-title"' not in suggested(case)
+
+
+def test_why_nothing_is_compared_is_said(run_spec):
+    base = explained("fits")
+    card = explained("too small").estimate.target
+    stranger = Target(DeviceSpec(name="Voodoo 2", total_bytes=12 * GIB))
+    small = replace(card, device=card.device.model_copy(update={"total_bytes": GIB // 4, "in_use_bytes": 0}))
+    for fields, target, why in (
+        ({}, stranger, "how fast Voodoo 2 is is unknown"),
+        ({"world_size": 2, "parallel": "ddp"}, card, "it trains on several"),
+        ({}, small, "No comparison: not even the smallest model fits"),
+    ):
+        found = estimate(run_spec(max_tokens=10**9, **fields), target, measurements=[])
+        text = report_html(replace(base, estimate=found))
+        assert why in text
+        assert 'id="front-title"' not in text
+
+
+def test_where_all_runs_take_as_long_memory_is_drawn():
+    text = suggested("hours alone")
+    assert "memory is drawn in place of time" in text
+    assert "Expected loss against memory" in text
+
+
+def test_the_candidates_are_those_of_the_suggestion():
+    page, found = walk(suggested("budgets")), _search("budgets")
+    for candidate in (found.pick, *found.alternatives):
+        assert _holds(page.values, candidate.estimate.use.needed.ends)
+    assert found.why_not_bigger + "." in page.text
+    assert found.plan.reasons["learning_rate"] in page.text
+
+
+def test_suggest_writes_it_beside_its_answer():
+    command = [sys.executable, "-m", "fwplan", "suggest", "--tokens", "10e9"]
+    done = subprocess.run([*command, "--vram", "12", "--html", "s.html"], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "  written: s.html"
+    assert Path("s.html").read_text(encoding="utf-8") == suggested("budgets")
+    done = subprocess.run(
+        [*command, "--vram", "12,24", "--html", "t.html"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "--html and several --vram" in done.stderr
+    done = subprocess.run([*command, "--vram", "12", "--html", "t.txt", "-o", "t.json"],
+                          capture_output=True, text=True, check=False)  # fmt: skip
+    assert (done.returncode, Path("t.json").exists()) == (2, False)

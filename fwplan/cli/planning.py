@@ -41,6 +41,7 @@ def suggest(
     budget: Annotated[float | None, typer.Option(help="The most it may cost, at these prices.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", help="Pin a field: micro_batch_size=8.")] = None,
     output: Plan = Path("plan.json"),
+    html: Annotated[Path | None, typer.Option(help="Write all of it as one HTML page.")] = None,
     as_json: Json = False,
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
@@ -54,7 +55,7 @@ def suggest(
               "gpu_hour_price": gpu_hour_price, "kwh_price": kwh_price, "budget": budget,
               "settings": settings or []}  # fmt: skip
     if vram is not None and "," in vram:
-        refuse_with_cards(gpu=gpu, device=device)
+        refuse_with_cards(gpu=gpu, device=device, html=html)
         table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, data=data, context=context, **wishes)
         if as_json:
             print_json(table.as_dict())
@@ -62,15 +63,24 @@ def suggest(
             show(card_lines(table))
         return
     refuse_output(output)
+    if html is not None:
+        from fwplan.report import refuse_page
+
+        refuse_page(html)
     suggestion = fwplan.suggest(
         tokens=tokens, hours=hours, gpu=gpu, vram=vram, device=device, data=data, context=context, **wishes
     )
     plan = suggestion.plan
     plan.save(output)
+    if html is not None:
+        from fwplan.report import write_suggestion
+
+        write_suggestion(suggestion, html, output)
     if as_json:
         print_json(plan.model_dump(mode="json") | suggestion.as_dict())
     else:
-        show(suggest_lines(suggestion, str(output)))
+        written = [] if html is None else [f"  written: {html}"]
+        show([*suggest_lines(suggestion, str(output)), *written])
 
 
 @app.command()

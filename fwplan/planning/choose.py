@@ -91,11 +91,15 @@ def _least(first: Any, second: Any) -> int:
     return int(np.lexsort((second, first))[0])
 
 
+def judged(best: Best) -> Any:
+    """Return the shapes that see enough tokens for the laws to judge; all that fit, where none does: a mask."""
+    enough = best.ok & (best.tokens >= LEAST_TOKENS_PER_PARAMETER * best.parameters)
+    return enough if enough.any() else best.ok.copy()
+
+
 def pareto(best: Best) -> Any:
     """Return the shapes that no other beats in loss, time and memory at once: a mask."""
-    keep = best.ok & (best.tokens >= LEAST_TOKENS_PER_PARAMETER * best.parameters)
-    if not keep.any():
-        keep = best.ok.copy()
+    keep = judged(best)
     columns = (best.loss, best.seconds, best.needed)
     no_worse = np.logical_and.reduce([c[:, None] <= c[None, :] for c in columns])
     better = np.logical_or.reduce([c[:, None] < c[None, :] for c in columns])

@@ -15,6 +15,7 @@ from fwplan.estimation import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET
 from fwplan.estimators.speed import middle, model_flops
 from fwplan.planning.choose import Best, best_of_each_shape, pareto, pick
+from fwplan.planning.front import Front
 from fwplan.planning.grid import fastest_that_fits, grid_of
 from fwplan.planning.horizon import horizon_of, seconds_allowed
 from fwplan.planning.reasons import sensitivity, why_not_bigger, why_not_larger_micro_batch, why_not_smaller
@@ -78,6 +79,7 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         sensitivity=sensitivity(grid, fastest, request, available, float(best.loss[shape])),
         shapes=grid.space.shapes,
         runs=grid.space.runs,
+        front=Front(request, fastest, best, shape, available),
     )
 
 

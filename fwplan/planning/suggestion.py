@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from fwplan.planning.needs import Needs, needs_of
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
+    from fwplan.planning.front import Front
     from fwplan.planning.request import Request
     from fwplan.spec import RunSpec
 
@@ -89,6 +90,7 @@ class Suggestion:
     sensitivity: tuple[str, ...]  # what would change the answer, the most first
     shapes: int  # that were looked at
     runs: int  # shapes in all modes and micro-batches
+    front: Front = field(repr=False, compare=False)  # every shape's best run
 
     @property
     def objective(self) -> str:

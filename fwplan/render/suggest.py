@@ -13,7 +13,7 @@ from fwplan.estimators.speed import model_flops
 from fwplan.planning.horizon import MOST_EPOCHS
 from fwplan.render.figures import gib_range, plain
 from fwplan.render.memory import memory_lines
-from fwplan.render.notes import calibration_note, loss_text
+from fwplan.render.notes import calibration_note, loss_text, reason_texts, wish_text
 from fwplan.render.terminal import WIDTH, note_lines
 from fwplan.units import GIB, duration_range, gib, si
 
@@ -29,10 +29,7 @@ _HEAD = "  params L/H/width    batch  loss  ckpt needs GiB tokens      nats time
 def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     """Yield everything `suggest` says: the pick among its rivals, what it needs, why, and what comes next."""
     request, pick = suggestion.request, suggestion.pick
-    goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
-    timed = pick.estimate.total_seconds is not None
-    bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
-    yield from _wrapped(escape(f"{goal}, {bound}, on {request.target.label}, context {request.context_length}"))
+    yield from _wrapped(escape(wish_text(suggestion)))
     yield f"[dim]objective: {suggestion.objective}[/]"
     yield ""
     yield f"[bold] {_HEAD}[/]"
@@ -41,14 +38,8 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     yield f"  of {suggestion.shapes} shapes in {suggestion.runs:,} runs, what none of them beats in all"
     yield ""
     yield from _pick_lines(suggestion)
-    for question, answer in (
-        ("Why not bigger?", suggestion.why_not_bigger),
-        ("Why not smaller?", suggestion.why_not_smaller),
-        ("Why not a larger micro-batch?", suggestion.why_not_larger_micro_batch),
-        ("What would change it most?", "; ".join(suggestion.sensitivity)),
-    ):
-        if answer:
-            yield from _wrapped(f"{question} {answer}.")
+    for question, answer in reason_texts(suggestion):
+        yield from _wrapped(f"{question} {answer}.")
     yield ""
     yield from memory_lines(pick.estimate)
     yield from note_lines([*request.target.notes, *calibration_note(pick.estimate)])

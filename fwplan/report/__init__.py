@@ -1,5 +1,7 @@
-"""An explanation as one self-contained HTML page. Every figure is computed here: the page runs no script."""
+"""Answers as self-contained HTML pages. Every figure is computed here: a page runs no script."""
 
+from fwplan.report.document import refuse_page
 from fwplan.report.page import report_html, write_report
+from fwplan.report.suggested import suggestion_html, write_suggestion
 
-__all__ = ["report_html", "write_report"]
+__all__ = ["refuse_page", "report_html", "suggestion_html", "write_report", "write_suggestion"]

@@ -1,18 +1,16 @@
-"""The page: verdict, levels against the card, memory over a step, the breakdown, fixes, the run, notes."""
+"""The page of an explanation: verdict, levels of memory, a step, the breakdown, fixes, the run, its rivals, notes."""
 
 from __future__ import annotations
 
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fwplan import __version__
-from fwplan.errors import FwplanError
-from fwplan.files import replace_atomically
+from fwplan.plan import Plan
 from fwplan.render.figures import counted, gib_range
 from fwplan.render.notes import calibration_note
 from fwplan.report import memory, run
-from fwplan.report.bars import bar_defs
+from fwplan.report.document import document, notes_section, write_page
 from fwplan.report.fixes import fixes_section
+from fwplan.report.front import beside_section
 from fwplan.report.html import Html, tag
 from fwplan.report.traced import traced_section
 from fwplan.units import GIB, gib, si
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 
     from fwplan.commands.explain import Explanation
 
-# The page may load nothing, from anywhere, and run nothing.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'"
-
 
 def write_report(explanation: Explanation, path: Path) -> None:
     """Write an explanation as one HTML file.
@@ -33,31 +28,13 @@ def write_report(explanation: Explanation, path: Path) -> None:
     Raises:
         FwplanError: the file is not to be called .html, or cannot be written.
     """
-    if path.suffix not in {".html", ".htm"}:
-        raise FwplanError(f"{str(path)!r} is no place for a report", hint="name a file that ends in .html")
-    text = report_html(explanation).encode("utf-8", errors="replace")
-    try:
-        replace_atomically(path, lambda file: file.write(text))
-    except OSError as error:
-        hint = "choose another place with --html"
-        raise FwplanError(f"cannot write {path.name}: {error.strerror}", where=str(path), hint=hint) from error
+    write_page(report_html(explanation), path)
 
 
 def report_html(explanation: Explanation) -> str:
-    """Return the page. Equal explanations give equal pages: nothing in it is of the day."""
-    style = Html(files("fwplan.report").joinpath("style.css").read_text(encoding="utf-8"))
+    """Return the page of an explanation."""
     title = f"{explanation.loaded.path.name}: {_verdict(explanation)}"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("title", f"{title} - fwplan"),
-        tag("style", style),
-    )
-    body = tag("body", bar_defs(), _header(explanation), tag("main", *_sections(explanation)), _footer(explanation))
-    return "<!DOCTYPE html>\n" + tag("html", head, body, lang="en") + "\n"
+    return document(title, _header(explanation), _sections(explanation), explanation.command)
 
 
 def _sections(explanation: Explanation) -> Iterator[Html]:
@@ -71,12 +48,13 @@ def _sections(explanation: Explanation) -> Iterator[Html]:
     if explanation.traced is not None:
         yield traced_section(explanation.traced)
     yield run.bill_section(estimate, pretrained=explanation.loaded.pretrained)
-    yield run.recipe_section(explanation)
+    beside = None if explanation.loaded.pretrained else beside_section(estimate)
+    if beside is not None:
+        yield beside
+    yield run.recipe_section(estimate.spec, explanation.loaded.lines, _reasons(explanation))
     if estimate.memory is not None:
         yield memory.lines_section(estimate)
-    notes = _notes(explanation)
-    if notes:
-        yield tag("section", tag("h2", "Notes"), tag("ul", *(tag("li", note) for note in notes)))
+    yield notes_section(_notes(explanation))
 
 
 _MARKS = {"fits": "✓", "fits_at_point": "~", "does_not_fit": "✗", "undecidable": "?", "no_device": "·"}
@@ -137,10 +115,9 @@ def _notes(explanation: Explanation) -> list[str]:
     return notes
 
 
-def _footer(explanation: Explanation) -> Html:
-    statuses = (
-        "exact: traced op by op against real steps; prior: published or reasoned, with an interval; "
-        "calibrated: measured on this device."
-    )
-    again = tag("p", f"fwplan {__version__}: ", tag("code", explanation.command))
-    return tag("footer", tag("p", statuses), again)
+def _reasons(explanation: Explanation) -> dict[str, str]:
+    """Return a plan's own reasons, where the run is still the plan's."""
+    if explanation.loaded.kind != "plan":
+        return {}
+    plan = Plan.load(explanation.loaded.path)
+    return plan.reasons if plan.spec.train == explanation.estimate.spec.train else {}

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.plan import Plan
 from fwplan.render.figures import plain
 from fwplan.render.notes import loss_text
 from fwplan.report.html import Html, table, tag
 from fwplan.units import duration_range, flops, si
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pydantic import BaseModel
 
-    from fwplan.commands.explain import Explanation
     from fwplan.estimation import Estimate
+    from fwplan.spec import RunSpec
 
 
-def bill_section(estimate: Estimate, *, pretrained: bool) -> Html:
-    """Return what the run costs and brings."""
-    rows = list(_bill(estimate, pretrained=pretrained))
+def bill_section(estimate: Estimate, *, pretrained: bool, more: Iterable[tuple[str, str]] = ()) -> Html:
+    """Return what the run costs and brings, and more of it that the page knows."""
+    rows = [*_bill(estimate, pretrained=pretrained), *more]
     return tag(
         "section", tag("h2", "Time and loss"), table("What the run takes", ("figure", "value"), rows, kind="narrow")
     )
@@ -46,30 +45,19 @@ def _bill(estimate: Estimate, *, pretrained: bool) -> Iterator[tuple[str, str]]:
     yield "loss", "unknown: it starts from trained weights" if pretrained else loss_text(estimate)
 
 
-def recipe_section(explanation: Explanation) -> Html:
-    """Return every field of the run, with the line of the file that set it and, of a plan, the reason."""
-    spec, reasons = explanation.estimate.spec, _reasons(explanation)
+def recipe_section(spec: RunSpec, lines: Mapping[str, int], reasons: Mapping[str, str]) -> Html:
+    """Return every field of the run, with the line of the file that set it or, of a plan, the reason."""
     parts = {"model": spec.model, "train": spec.train, "data": spec.data, "device": spec.device}
-    rows = [
-        row for name, part in parts.items() if part is not None for row in _fields(name, part, explanation, reasons)
-    ]
+    rows = [row for name, part in parts.items() if part is not None for row in _fields(name, part, lines, reasons)]
     whole = table("Every field of the run", ("field", "value", "from"), rows)
     return tag("section", tag("details", tag("summary", "The recipe"), whole, class_="paper"))
 
 
 def _fields(
-    section: str, part: BaseModel, explanation: Explanation, reasons: dict[str, str]
+    section: str, part: BaseModel, lines: Mapping[str, int], reasons: Mapping[str, str]
 ) -> Iterator[tuple[str, ...]]:
     for name, field in type(part).model_fields.items():
-        value, line = getattr(part, name), explanation.loaded.lines.get(f"{section}.{name}")
+        value, line = getattr(part, name), lines.get(f"{section}.{name}")
         said = "default" if value == field.default else ""
         origin = reasons.get(name) or (f"line {line}" if line else said)
         yield f"{section}.{name}", "not set" if value is None else str(value), origin
-
-
-def _reasons(explanation: Explanation) -> dict[str, str]:
-    """Return a plan's own reasons, where the run is still the plan's."""
-    if explanation.loaded.kind != "plan":
-        return {}
-    plan = Plan.load(explanation.loaded.path)
-    return plan.reasons if plan.spec.train == explanation.estimate.spec.train else {}

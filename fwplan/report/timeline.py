@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from fwplan.report.axes import even_ticks
 from fwplan.report.html import Html, joined, svg, tag
 from fwplan.units import GIB, MIB, gib
 
@@ -71,11 +71,10 @@ class _Plot:
         return tag("g", *self._ticks(unit, name), class_="axis")
 
     def _ticks(self, unit: int, name: str) -> Iterator[Html]:
-        step = _round_step(self.top / unit / 5)
-        for tick in range(int(self.top / unit / step) + 1):
-            y = self.y(tick * step * unit)
+        for n_bytes, said in even_ticks(0, self.top, 5, unit, f" {name}"):
+            y = self.y(n_bytes)
             yield tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y)
-            yield tag("text", f"{tick * step:g} {name}", x=_LEFT - 6, y=y + 4, text_anchor="end")
+            yield tag("text", said, x=_LEFT - 6, y=y + 4, text_anchor="end")
 
     def limit(self, n_bytes: int | None, label: str) -> Iterator[Html]:
         """Yield the dashed line of what the device leaves, where it is in the picture."""
@@ -84,12 +83,6 @@ class _Plot:
         y = self.y(n_bytes)
         yield tag("line", x1=_LEFT, x2=WIDTH - _RIGHT, y1=y, y2=y, class_="limit")
         yield tag("text", f"{label} {gib(n_bytes)}", x=WIDTH - _RIGHT - 4, y=y - 6, text_anchor="end", class_="over")
-
-
-def _round_step(rough: float) -> float:
-    """Return 1, 2 or 5 times a power of ten, at least as much as asked for."""
-    power = 10.0 ** math.floor(math.log10(rough))
-    return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
 
 
 def _column(plot: _Plot, number: int, phase: Phase, families: Sequence[Family], total: int, *, peak: bool) -> Html:
