@@ -70,12 +70,16 @@ def _beside(estimate: Estimate, target: Target, yours: Point) -> tuple[Html, ...
 
 def _better(points: Sequence[Point], yours: Point) -> Iterator[str]:
     """Yield what a run is itself, what the others offer in its time, and what for its loss."""
-    yield f"Yours: {_offer(yours)}{', which does not fit' if yours.headroom_bytes < 0 else ''}."
+    yield f"Yours: {_offer(yours)}{', if it fits' if yours.headroom_bytes < 0 else ''}."
     time, loss = yours.seconds or 0, nats(yours)
     lower = [point for point in points if (point.seconds or 0) <= time and nats(point) < loss - LOSS_TOLERANCE]
     sooner = [point for point in points if (point.seconds or 0) < time and nats(point) <= loss]
-    yield f"In no more time: {_offer(min(lower, key=nats)) if lower else 'none that is expected to be better'}."
+    best = min(lower, key=nats, default=None)
     soonest = min(sooner, key=lambda point: point.seconds or 0, default=None)
+    if best is not None and best == soonest:
+        yield f"Better, and in less time: {_offer(best)}."
+        return
+    yield f"In no more time: {_offer(best) if best else 'none that is expected to be better'}."
     yield f"As good, soonest: {_offer(soonest) if soonest else 'none sooner than yours'}."
 
 
