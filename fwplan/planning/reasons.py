@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwplan.estimators.quality import in_range
-from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, best_of_each_shape
+from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE, best_of_each_shape
 from fwplan.planning.grid import fastest_that_fits
 from fwplan.planning.horizon import horizon_of
 from fwplan.units import GIB, si
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
-    """Return what the next larger shape would cost or lose."""
+    """Return what the best larger shape worth a look (at least a tenth larger) would cost or lose."""
     larger = best.parameters > best.parameters[shape]
     if not larger.any():
         return "it is the largest shape that is searched"
@@ -32,11 +32,13 @@ def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
             f"the next larger shape needs {least / GIB:.2f} GiB of {available / GIB:.2f} even with "
             "every saving at micro-batch 1"
         )
-    return _compared(best, shape, int(np.where(fitting, best.parameters, np.inf).argmin()))
+    worth_a_look = fitting & (best.parameters > 1.1 * best.parameters[shape])
+    others = worth_a_look if worth_a_look.any() else fitting
+    return _compared(best, shape, int(np.where(others, best.loss, np.inf).argmin()))
 
 
 def why_not_smaller(best: Best, shape: int) -> str:
-    """Return what the next smaller shape worth a look (at least a tenth smaller) would save and lose."""
+    """Return what the best smaller shape worth a look (at least a tenth smaller) would save and lose."""
     smaller = best.ok & (best.parameters < 0.9 * best.parameters[shape])
     if not smaller.any():
         return "it is the smallest shape that fits and is searched"
@@ -60,7 +62,9 @@ def _change(best: Best, shape: int, other: int) -> str:
     """Return what the law says of another shape; far below its data only whether that is better or worse."""
     change = float(best.loss[other] - best.loss[shape])
     if all(in_range(best.parameters[i], best.tokens[i]) for i in (shape, other)):
-        return f"{change:+.3f} nats"
+        return (
+            f"{change:+.3f} nats" if abs(change) >= LOSS_TOLERANCE else f"no difference (under {LOSS_TOLERANCE} nats)"
+        )
     return f"a {'higher' if change > 0 else 'lower'} loss, but was fitted on far larger runs"
 
 
