@@ -187,7 +187,7 @@ def test_a_closed_stream_takes_nothing_from_the_exit_code(tmp_path, words, close
     assert (done.returncode, done.stderr) == (0, b"")
 
 
-def test_ctrl_c_is_said(fwplan, folder):
+def test_ctrl_c_is_said(folder):
     code = (
         "import sys, signal, fwplan; from fwplan.cli import main\n"
         "fwplan.explain = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"

@@ -47,7 +47,7 @@ def test_what_is_not_there_is_repeated_in_the_error(folder):
         find_files([])
     with pytest.raises(FwplanError, match="no parquet file was named"):
         find_files("")
-    with pytest.raises(FwplanError, match="no such file.*~nobody-of-that-name"):
+    with pytest.raises(FwplanError, match=r"no such file.*~nobody-of-that-name"):
         find_files("~nobody-of-that-name/a.parquet")
 
 
