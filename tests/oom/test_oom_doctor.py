@@ -98,6 +98,7 @@ def test_the_command_it_prints_does_what_it_says(monkeypatch, capsys):
         (["explain", "--log", "none.log"], "cannot read 'none.log'"),
         (["explain", "--log", "config.py"], "no out-of-memory message in 'config.py'"),
         (["explain", "--log", "train.log", "config.py", "--fix", "1"], "--log only explains"),
+        (["explain", "--log", "train.log", "config.py", "--device", "cpu"], "--log and --device were both asked for"),
     ],
 )
 def test_what_is_refused(monkeypatch, capsys, words, message):
