@@ -11,9 +11,7 @@ compared is the peak of a training step and, where an evaluation's micro-batch i
 
 from __future__ import annotations
 
-import argparse
 import multiprocessing
-import os
 import sys
 import time
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from drawn import SEED, one_line, traced_specs
+from drawn import drawing_options, one_line, traced_specs
 from report import error_summary, table, write_result
 from traced import trace_evaluation
 
@@ -34,17 +32,12 @@ from fwplan.units import MIB
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwplan.estimators.memory import Memory
     from fwplan.spec import RunSpec
 
 COUNT, QUICK = 600, 40
 SHOWN = 0.005  # a spec further off than this is listed
 WORST, MEDIAN = 0.01, 0.001  # the targets
 COLUMNS = ("what", "spec", "predicted_bytes", "traced_bytes", "error", "phase", "op")
-_OPTIMIZER_STATE = {
-    "AdamW moments",
-    "SGD momentum",
-}  # the traced evaluation comes before the first step, so they are not there
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def compare(spec: RunSpec) -> list[Row]:
     rows = [_row(spec, "step", memory.step_bytes, phase, trace)]
     if memory.evaluation_bytes is not None:
         phase = max((p for p in memory.totals if p & EVALUATION), key=memory.totals.__getitem__)
-        rows.append(_row(spec, "evaluation", _evaluation_bytes(memory, phase), phase, trace_evaluation(spec)))
+        rows.append(_row(spec, "evaluation", memory.evaluation_bytes, phase, trace_evaluation(spec)))
     return rows
 
 
@@ -94,23 +87,13 @@ def _row(spec: RunSpec, what: str, predicted: int, phase: Phase, trace: fwplan.T
     )
 
 
-def _evaluation_bytes(memory: Memory, phase: Phase) -> int:
-    alive = [line for line in memory.lines if line.phases & phase and line.name not in _OPTIMIZER_STATE]
-    return sum(line.bytes for line in alive)
-
-
 def main() -> None:
     """Compare, print, and write the result file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=COUNT, help="specs to draw (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} specs")
-    parser.add_argument("--seed", type=int, default=SEED, help="draw other specs (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
-    options = parser.parse_args()
+    options = drawing_options(__doc__, count=COUNT, quick=QUICK)
 
     print(f"Off by more than {SHOWN:.1%}: the trace's peak; what; the phase predicted; the op traced; the spec\n")
     begin = time.perf_counter()
-    rows = compare_all(traced_specs(QUICK if options.quick else options.count, options.seed), options.workers)
+    rows = compare_all(traced_specs(options.count, options.seed), options.workers)
     seconds = time.perf_counter() - begin
     steps = error_summary(row.error for row in rows if row.what == "step")
     summary = {"all steps": steps} | {

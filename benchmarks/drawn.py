@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import math
+import os
 import random
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -37,6 +39,18 @@ COMPILED: tuple[dict[str, object], ...] = (
     {"dtype": "float32", "attention": "math"},
     {"dtype": "bfloat16", "dropout": 0.1},
 )
+
+
+def drawing_options(description: str | None, *, count: int, quick: int) -> argparse.Namespace:
+    """Return what was asked for of a benchmark that draws specs: their count, the seed, and how many processes."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--count", type=int, default=count, help="specs to draw (default %(default)s)")
+    parser.add_argument("--quick", action="store_true", help=f"{quick} of them")
+    parser.add_argument("--seed", type=int, default=SEED, help="draw other specs (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
+    options = parser.parse_args()
+    options.count = quick if options.quick else options.count
+    return options
 
 
 def eager_specs(count: int, seed: int = SEED) -> list[RunSpec]:

@@ -10,17 +10,15 @@ under limits, for the least capacity that it fits. fwplan/estimators/overhead.py
 
 from __future__ import annotations
 
-import argparse
 import math
 import multiprocessing
-import os
 import sys
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
-from drawn import SEED, one_line, realistic_specs
+from drawn import drawing_options, one_line, realistic_specs
 from report import table, write_result
 
 import fwplan
@@ -87,13 +85,8 @@ def distribution(ratios: Iterable[float]) -> dict[str, float]:
 
 def main() -> None:
     """Replay, print, and write the result file."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--count", type=int, default=COUNT, help="runs to draw (default %(default)s)")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK} runs")
-    parser.add_argument("--seed", type=int, default=SEED, help="draw other runs (default %(default)s)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
-    options = parser.parse_args()
-    rows = measure_all(realistic_specs(QUICK if options.quick else options.count, options.seed), options.workers)
+    options = drawing_options(__doc__, count=COUNT, quick=QUICK)
+    rows = measure_all(realistic_specs(options.count, options.seed), options.workers)
     groups = {name: [row for row in rows if chosen(row.spec)] for name, chosen in GROUPS.items()}
     summary = {
         name: {kind: distribution(row.ratios[i] for row in group) for i, kind in enumerate(KINDS)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,8 +10,9 @@ import torch
 import fwplan
 from fwplan.model.gpt import GPT
 from fwplan.train.evaluate import evaluate
+from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import grad_scaler, weight_dtype
-from fwplan.train.step import Trainer
+from fwplan.train.step import Trainer, train_step
 
 if TYPE_CHECKING:
     from fwplan.spec import RunSpec
@@ -19,15 +21,21 @@ CPU = torch.device("cpu")
 
 
 def trace_evaluation(spec: RunSpec) -> fwplan.Trace:
-    """Return the trace of an evaluation alone, with the weights and nothing else beside it; as a GPU would run it."""
-    size = spec.train.eval_micro_batch_size or spec.train.micro_batch_size
-    shape, vocabulary = (size, spec.sequence_length), spec.model.vocab_size
-    scaler = grad_scaler(spec.train.dtype, "cpu")
+    """Return the trace of an evaluation after a training step: weights and optimizer state beside it, as on a GPU."""
+    train, vocabulary = spec.train, spec.model.vocab_size
+    scaler = grad_scaler(train.dtype, "cpu")
+    calls = count()
     with torch.device("meta"):
-        model = GPT(spec).to(dtype=weight_dtype(spec.train.dtype))
+        model = GPT(spec).to(dtype=weight_dtype(train.dtype))
+
+    def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = size, spec.sequence_length
+        return torch.randint(vocabulary, shape), torch.randint(vocabulary, shape)
 
     def step(model: Any, optimizer: Any) -> None:
-        batch = torch.randint(vocabulary, shape), torch.randint(vocabulary, shape)
-        evaluate(Trainer(spec, CPU, model, optimizer, scaler), [batch])
+        trainer = Trainer(spec, CPU, model, optimizer, scaler)
+        if next(calls) == 0:  # the trace reports the last call
+            train_step(trainer, [batch(train.micro_batch_size)])
+        evaluate(trainer, [batch(train.eval_micro_batch_size or train.micro_batch_size)])
 
-    return fwplan.trace(model, step, device="cuda")
+    return fwplan.trace(model, step, build_optimizer(model, train), device="cuda")

@@ -65,12 +65,22 @@ def store_path() -> Path:
     home = os.environ.get("FWPLAN_HOME")
     if home:
         return Path(home) / "measurements.jsonl"
-    state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    state = os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state"
     return Path(state) / "fwplan" / "measurements.jsonl"
+
+
+def _home() -> Path:
+    """Return the user's home; the root for who has none, as in a container under a bare number: what Docker sets."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def record(measurement: Measurement) -> Path:
     """Append a measurement to the store, as one line in one write, and return the store's path.
+
+    Where a crash or a full disk cut the last line short, that line is ended first: it is lost, this one is not.
 
     Raises:
         FwplanError: the store cannot be written; names it.
@@ -78,8 +88,9 @@ def record(measurement: Measurement) -> Path:
     path = store_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as store:
-            store.write(measurement.model_dump_json().encode() + b"\n")
+        with path.open("a+b") as store:
+            torn = store.tell() > 0 and store.seek(-1, os.SEEK_END) >= 0 and store.read() != b"\n"
+            store.write(b"\n" * torn + measurement.model_dump_json().encode() + b"\n")
     except OSError as error:
         raise FwplanError(
             f"cannot save the measurement: {error.strerror}",

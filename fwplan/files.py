@@ -6,13 +6,21 @@ import contextlib
 import errno
 import json
 import os
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+
+ROOM = "free some space, or choose another folder"
+
+
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return a path with its ~ as the home that it stands for, or as it is where there is no such user or home."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises a RuntimeError there
 
 
 def replace_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -46,14 +54,23 @@ def sync_directory(directory: Path) -> None:
             os.close(handle)
 
 
-def write_json(path: Path, document: dict[str, Any], hint: str = "free some space, or choose another folder") -> None:
+def write_json(path: Path, document: dict[str, Any], hint: str = ROOM) -> None:
     """Write a JSON document so that a reader sees the old one or the new one, never half of it.
 
     Raises:
         FwplanError: the folder is missing, cannot be written, or is full.
     """
     text = json.dumps(document, indent=2, allow_nan=False) + "\n"
+    write_whole(path, lambda file: file.write(text.encode()), hint)
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], hint: str = ROOM) -> None:
+    """Let write fill a file as replace_atomically does.
+
+    Raises:
+        FwplanError: the folder is missing, cannot be written, or is full.
+    """
     try:
-        replace_atomically(path, lambda file: file.write(text.encode()))
+        replace_atomically(path, write)
     except OSError as error:
         raise FwplanError(f"cannot write {path.name}: {error.strerror}", where=str(path), hint=hint) from error

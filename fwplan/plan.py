@@ -94,6 +94,9 @@ def _validated(document: Any, where: str) -> Plan:
     try:
         return Plan.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
     except ValidationError as error:
+        place = error.errors()[0]["loc"]
+        if place and place[0] not in RunSpec.model_fields:  # what it adds to a spec
+            raise spec_error(error, where, hint=f"make it again: fwplan explain {where} -o plan2.json") from None
         raise spec_error(error, where) from None
 
 
@@ -110,7 +113,7 @@ def run_directory(plan_path: Path, spec: RunSpec) -> Path:
 
 def _read(path: Path) -> Any:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise FwplanError(
             f"no such file: {path}", hint="make one with: fwplan suggest --vram 12 --tokens 10e9"

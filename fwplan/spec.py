@@ -222,22 +222,31 @@ def check_version(document: Any, where: str) -> None:
             )
 
 
-def spec_error(error: ValidationError, where: str) -> FwplanError:
+def spec_error(
+    error: ValidationError, where: str, hint: str = "see the README's table of spec.json's fields"
+) -> FwplanError:
     """Return pydantic's first complaint as one clear FwplanError."""
     first, *rest = error.errors()
     field = ".".join(str(part) for part in first["loc"])
     message = first["msg"].removeprefix("Value error, ")
+    if field and first["type"] == "model_type":  # pydantic's own words name a class
+        message = "Input should be an object"
     if first["type"] == "extra_forbidden":
         known = _known_keys(first["loc"][:-1])
         message = f"unknown key {field!r}"
         hint = f"known keys there: {', '.join(known)}"
     else:
-        shown = "" if isinstance(first["input"], dict) else f" (got {first['input']!r})"
+        shown = "" if isinstance(first["input"], dict) else f" (got {_short(first['input'])})"
         message = f"{field}: {message}{shown}" if field else message
-        hint = "see the README's table of spec.json's fields"
     if rest:
         message += f" (and {len(rest)} more)"
     return FwplanError(message, where=where, hint=hint)
+
+
+def _short(value: object, most: int = 60) -> str:
+    """Return a value as it would be typed, cut where nobody reads on."""
+    shown = repr(value)
+    return shown if len(shown) <= most else f"{shown[: most - 3]}..."
 
 
 def _known_keys(path: Iterable[int | str]) -> list[str]:

@@ -1,9 +1,24 @@
-"""What every test starts from: an empty measurement store and no colour."""
+"""What every test starts from: an empty measurement store and no colour. And what is held by golden files.
+
+FWPLAN_UPDATE_GOLDEN=1 rewrites tests/golden, and README.md where it shows one of them: read the difference.
+"""
+
+import json
+import os
+import re
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from fwplan.cli import main
+from fwplan.render.terminal import WIDTH, show
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
+
+GOLDEN, README = Path(__file__).parent / "golden", Path(__file__).parents[1] / "README.md"
+UPDATE = bool(os.environ.get("FWPLAN_UPDATE_GOLDEN"))
 
 settings.register_profile("fwplan", max_examples=60, deadline=None)
 settings.load_profile("fwplan")
@@ -28,3 +43,70 @@ def run_spec():
         return RunSpec(model=ModelSpec(**model), train=TrainSpec(**train), device=device, data=data)
 
     return build
+
+
+@pytest.fixture
+def check_text(capsys, monkeypatch):
+    """Return a function that holds what is printed against golden/<name>.txt: 80 columns, the same in colour."""
+
+    def printed(lines):
+        show(lines)
+        return capsys.readouterr().out
+
+    def check(name, lines):
+        lines = list(lines)
+        text = printed(lines)
+        if UPDATE:
+            _rewrite(GOLDEN / f"{name}.txt", text)
+        assert text == (GOLDEN / f"{name}.txt").read_text(encoding="utf-8")
+        assert all(len(line) <= WIDTH == 80 for line in text.splitlines()), max(text.splitlines(), key=len)
+        assert "\x1b" not in text
+        with monkeypatch.context() as terminal:
+            terminal.delenv("NO_COLOR")
+            for variable, value in {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLUMNS": "40"}.items():
+                terminal.setenv(variable, value)
+            coloured = printed(lines)
+        assert re.sub(r"\x1b\[[\d;]*m", "", coloured) == text
+        # coloured where, and only where, a line has markup
+        assert ("\x1b[" in coloured) == any(re.search(r"(?<!\\)\[/?[a-z ]*\]", line) for line in lines)
+
+    return check
+
+
+def _rewrite(path, text):
+    """Write a golden file, and the README's copy of what it was."""
+    if path.exists():
+        was, now = (textwrap.indent(t.rstrip(), "    ") for t in (path.read_text(encoding="utf-8"), text))
+        readme = README.read_text(encoding="utf-8")
+        if was in readme:
+            README.write_text(readme.replace(was, now), encoding="utf-8")
+    path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def check_json(capsys, monkeypatch):
+    """Return a function that holds a command's --json document against golden/<name>.json, floats to nine digits."""
+
+    def check(name, command, *words, code=0):
+        monkeypatch.setattr(sys, "argv", ["fwplan", command, "--json", *words])
+        with pytest.raises(SystemExit) as left:
+            main()
+        assert left.value.code == code
+        said = capsys.readouterr()
+        document = _rounded(json.loads(said.out))
+        path = GOLDEN / f"{name}.json"
+        if UPDATE:
+            path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        assert document == json.loads(path.read_text(encoding="utf-8"))
+        assert said.err == ""
+
+    return check
+
+
+def _rounded(value):
+    """Return a document whose floats another machine's last digits do not change."""
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.9g}") if isinstance(value, float) else value

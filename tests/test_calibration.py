@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from fwplan.calibration import calibrate, load_measurements, record, store_path
@@ -118,6 +120,26 @@ def test_the_store_keeps_every_run_and_survives_a_torn_line(measured):
         store.write('{"spec": {"mod\n')
     record(second)
     assert load_measurements() == [first, second]
+
+
+def test_what_follows_a_line_that_was_cut_short_is_kept(measured):
+    first, second = measured(), measured(seconds=5.0)
+    record(first)
+    with store_path().open("a") as store:
+        store.write('{"spec": {"mod')
+    record(second)
+    record(first)
+    assert load_measurements() == [first, second, first]
+
+
+def test_a_user_without_a_home_has_no_measurements_but_an_answer(monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("FWPLAN_HOME")
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert store_path() == Path("/.local/state/fwplan/measurements.jsonl")
 
 
 def test_a_store_that_cannot_be_written_is_named(measured, monkeypatch):

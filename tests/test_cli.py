@@ -118,6 +118,9 @@ def test_a_hostile_config_is_not_executed(fwplan, folder):
         (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "."], "no place for a plan"),
         (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "folder.json"], "folder.json"),
         (["suggest", "--vram", "12", "--tokens", "1e9", "-o", "x" * 300 + ".json"], "name too long"),
+        (["explain", "spec.json", "--snapshot", "spec.json"], "exists and is not a snapshot"),
+        (["data", "prepare", "whole.parquet", "-o", "x" * 300], "File name too long"),
+        (["data", "count", ""], "no parquet file was named"),
         (["suggest", "--vram", "12", "--tokens", "100"], "not even one sequence"),
         (["suggest", "--vram", "12", "--hours", "1e300"], "--hours"),
         (["suggest", "--vram", "1e18"], "out of range"),
@@ -173,6 +176,25 @@ def test_a_reader_that_leaves_and_a_full_disk_are_no_tracebacks(folder):
     assert "cannot write the answer" in done.stderr
     left = subprocess.run(f"{shlex.join(command)} | head -c 1", shell=True, capture_output=True, text=True, check=False)
     assert left.stderr == ""
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+@pytest.mark.parametrize("words", ["explain spec.json", "explain spec.json --json", "doctor", "version"])
+@pytest.mark.usefixtures("folder")
+def test_a_closed_stream_takes_nothing_from_the_exit_code(tmp_path, words, closed):
+    command = shlex.join([sys.executable, "-c", "from fwplan.cli import main; main()"])
+    done = subprocess.run(f"{command} {words} {closed}", cwd=tmp_path, shell=True, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
+def test_ctrl_c_is_said(folder):
+    code = (
+        "import sys, signal, fwplan; from fwplan.cli import main\n"
+        "fwplan.explain = lambda *_, **__: signal.raise_signal(signal.SIGINT)\n"
+        "sys.argv = ['fwplan', 'explain', 'spec.json']; main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (ExitCode.INTERRUPTED, "", "\ninterrupted\n")
 
 
 def test_a_terminal_without_our_signs_still_gets_an_answer(fwplan, folder):

@@ -120,3 +120,13 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(monkeypatch, ca
     said = capsys.readouterr().err.splitlines()
     assert 4 <= len(said) <= 6
     assert said[0].startswith("tokenizing 10%  10/100 MB  1.7 MB/s  ETA")
+
+
+def test_a_preparation_that_is_stopped_says_how_it_goes_on(monkeypatch, capsys, tmp_path):
+    def stopped(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fwplan.data.prepare.prepare", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        data_commands.prepare(["text.parquet"], tmp_path / "tokens")
+    assert capsys.readouterr().err == "stopped; the same command goes on\n"

@@ -1,7 +1,6 @@
-"""What `diff` computes and prints; the golden file is rewritten by FWPLAN_UPDATE_GOLDEN=1."""
+"""What `diff` computes and prints; of the golden files, see conftest.py."""
 
 import json
-import os
 import sys
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from fwplan.commands.diff import diff
 from fwplan.render.diff import diff_lines
 from fwplan.render.terminal import show
 
-GOLDEN = Path(__file__).parent / "golden" / "diff.txt"
 CONFIG = (
     "n_layer = 12\nn_head = 12\nn_embd = 576\nbatch_size = 16\ngradient_accumulation_steps = 32\nmax_iters = 20000\n"
     "compile = False\n"
@@ -33,13 +31,9 @@ def test_the_lines_add_up_to_both_peaks():
     assert found.lines[0].difference < 0
 
 
-def test_what_is_printed(capsys):
-    show(diff_lines(diff("config.py", "config.py", ["--compile=True"], gpu="4070")))
-    text = capsys.readouterr().out
-    if os.environ.get("FWPLAN_UPDATE_GOLDEN"):
-        GOLDEN.write_text(text, encoding="utf-8")
-    assert text == GOLDEN.read_text(encoding="utf-8")
-    assert all(len(line) <= 80 for line in text.splitlines())
+def test_what_is_printed(check_text, check_json):
+    check_text("diff", diff_lines(diff("config.py", "config.py", ["--compile=True"], gpu="4070")))
+    check_json("diff", "diff", "config.py", "config.py", "--gpu", "4070", "--", "--compile=True")
 
 
 def test_two_runs_alike(capsys):

@@ -81,6 +81,7 @@ def test_the_campaign_itself_loads_no_torch():
         (["--grid", "full"], "a CPU would take days"),
         (["--spec", "nowhere.json"], "nowhere.json"),
         (["--timeout", "0"], "--timeout"),
+        (["--timeout", "inf"], "--timeout must be a number of seconds, not inf"),
         (["--spec", "a.json", "-o", "missing/r.jsonl"], "missing/r.jsonl"),
     ],
 )

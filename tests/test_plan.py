@@ -40,6 +40,20 @@ def test_what_is_no_plan_is_refused(text, said, tmp_path):
     assert said in str(caught.value)
 
 
+def test_a_prediction_that_is_damaged_can_be_made_again(plan, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(json.dumps(plan.model_dump(mode="json") | {"predicted": "x"}))
+    with pytest.raises(FwplanError, match="predicted: Input should be an object") as caught:
+        Plan.load(path)
+    assert caught.value.hint == f"make it again: fwplan explain {path} -o plan2.json"
+
+
+def test_an_editors_byte_order_mark_is_no_harm(plan, tmp_path):
+    path = tmp_path / "plan.json"
+    path.write_text(plan.model_dump_json(), encoding="utf-8-sig")
+    assert Plan.load(path) == plan
+
+
 def test_a_missing_plan_says_how_to_make_one(tmp_path):
     with pytest.raises(FwplanError, match="no such file") as caught:
         Plan.load(tmp_path / "plan.json")

@@ -1,12 +1,11 @@
-"""What the terminal shows, held by golden files. FWPLAN_UPDATE_GOLDEN=1 rewrites them: read the difference."""
+"""What the terminal shows, held by golden files; see conftest.py."""
 
-import os
 from pathlib import Path
 
 import pytest
 
 import fwplan
-from fwplan.errors import FwplanError
+from fwplan.errors import ExitCode, FwplanError
 from fwplan.render.explain import explain_lines
 from fwplan.render.run import run_lines
 from fwplan.render.solve import solve_lines
@@ -36,49 +35,50 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     Path("config.py").write_text(CONFIG, encoding="utf-8")
 
 
-def _check(name, lines, capsys):
-    show(lines)
-    text = capsys.readouterr().out
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("FWPLAN_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
-    assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
-    assert "\x1b" not in text
+def test_explain_on_a_card_that_is_too_small(check_text):
+    check_text("explain-4070", explain_lines(fwplan.explain("config.py", gpu="RTX 4070")))
 
 
-def test_explain_on_a_card_that_is_too_small(capsys):
-    _check("explain-4070", explain_lines(fwplan.explain("config.py", gpu="RTX 4070")), capsys)
+def test_explain_without_a_device(check_text):
+    check_text("explain-no-device", explain_lines(fwplan.explain("config.py", ["--compile=True"])))
 
 
-def test_explain_without_a_device(capsys):
-    _check("explain-no-device", explain_lines(fwplan.explain("config.py", ["--compile=True"])), capsys)
+def test_explain_fixed(check_text):
+    check_text("explain-fixed", explain_lines(fwplan.explain("config.py", vram=12, fix=1)))
 
 
-def test_explain_fixed(capsys):
-    _check("explain-fixed", explain_lines(fwplan.explain("config.py", vram=12, fix=1)), capsys)
+def test_suggest(check_text):
+    check_text("suggest-vram-12", suggest_lines(fwplan.suggest(vram=12, tokens=10e9), "plan.json"))
 
 
-def test_suggest(capsys):
-    _check("suggest-vram-12", suggest_lines(fwplan.suggest(vram=12, tokens=10e9), "plan.json"), capsys)
-
-
-def test_suggest_within_money_and_pins(capsys):
+def test_suggest_within_money_and_pins(check_text):
     found = fwplan.suggest(
         gpu="RTX 4070", objective="cheapest", loss=3.3, gpu_hour_price=0.3, kwh_price=0.3, budget=40.0,
         settings=["micro_batch_size=8"],
     )  # fmt: skip
-    _check("suggest-cheapest", suggest_lines(found, "plan.json"), capsys)
+    check_text("suggest-cheapest", suggest_lines(found, "plan.json"))
 
 
-def test_suggest_for_several_cards(capsys):
+def test_suggest_for_several_cards(check_text):
     found = fwplan.suggest_cards(["8", "12", "16", "24", "40", "48", "80"], tokens=10e9)
-    _check("suggest-cards", card_lines(found), capsys)
+    check_text("suggest-cards", card_lines(found))
 
 
-def test_solve(capsys):
+def test_solve(check_text):
     found = fwplan.solve("micro_batch_size", "config.py", ["--compile=True"], gpu="RTX 4070")
-    _check("solve-4070", solve_lines(found), capsys)
+    check_text("solve-4070", solve_lines(found))
+
+
+@pytest.mark.parametrize(
+    ("command", "words", "code"),
+    [
+        ("explain", ["config.py", "--gpu", "RTX 4070"], ExitCode.DOES_NOT_FIT),
+        ("suggest", ["--vram", "12", "--tokens", "10e9"], ExitCode.OK),
+        ("solve", ["micro_batch_size", "config.py", "--gpu", "RTX 4070", "--", "--compile=True"], ExitCode.OK),
+    ],
+)
+def test_the_same_as_json(check_json, command, words, code):
+    check_json(command, command, *words, code=code)
 
 
 def test_error(capsys):

@@ -73,6 +73,8 @@ def test_the_contract_of_the_readme_is_read():
         (_with("train", world_size=8), "world_size 8 needs parallel"),
         (_with("train", sequence_length=2048), "exceeds model.context_length"),
         (_with("train", learning_rate=float("nan")), "train.learning_rate"),
+        (_with("train", seed=10**400), "(got 1000"),
+        (MINIMAL | {"model": "x"}, "model: Input should be an object (got 'x')"),
         (MINIMAL | {"colour": "red"}, "unknown key 'colour'"),
         (MINIMAL | {"schema_version": 2}, "made by a newer fwplan"),
         ([], "RunSpec"),
@@ -85,6 +87,7 @@ def test_what_is_wrong_is_named_with_its_place(document, said):
     assert said in str(caught.value)
     assert caught.value.where == "my/spec.json"
     assert caught.value.hint
+    assert len(caught.value.message) < 200
 
 
 def test_specs_are_frozen():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from fwplan.allocator.caching import CachingAllocator, OutOfMemory, Segment
 from fwplan.allocator.settings import DEFAULT, Settings
 from fwplan.errors import FwplanError
-from fwplan.files import replace_atomically
+from fwplan.files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -65,17 +65,22 @@ def write_snapshot(
     """Write snapshot() as a pickle, whole or not at all.
 
     Raises:
-        FwplanError: the folder is missing, cannot be written, or is full.
+        FwplanError: the folder is missing, cannot be written, or is full; or something else is there, such as a config.
     """
+    refuse_snapshot(path)
     document = snapshot(events, capacity=capacity, settings=settings)
-    try:
-        replace_atomically(path, lambda file: pickle.dump(document, file, protocol=PROTOCOL))
-    except OSError as error:
-        raise FwplanError(
-            f"cannot write {path.name}: {error.strerror}",
-            where=str(path),
-            hint="free some space, or choose another folder",
-        ) from error
+    write_whole(path, lambda file: pickle.dump(document, file, protocol=PROTOCOL))
+
+
+def refuse_snapshot(path: Path) -> None:
+    """Raise where a snapshot would replace a file that is no pickle."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        if file.read(1) not in {b"", pickle.PROTO}:
+            raise FwplanError(
+                f"{path} exists and is not a snapshot", hint="choose another place: --snapshot step.pickle"
+            )
 
 
 def _frames(label: str) -> Frames:

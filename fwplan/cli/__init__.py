@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -56,10 +57,19 @@ def version() -> None:
 
 def main() -> None:
     """Run the command line; every error ends as one clear message and the documented exit code."""
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows "?", not a traceback
     sys.exit(_guarded())
+
+
+def _open_closed_streams() -> None:
+    """Put nothing in the place of a stream that the caller closed (`>&-`): else a file opened later would be it."""
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115 - it is the process's own stream
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: PTH123, SIM115
 
 
 def _guarded() -> int:
@@ -70,15 +80,23 @@ def _guarded() -> int:
     except FwplanError as error:
         return _report(error)
     except (KeyboardInterrupt, typer.Abort):
-        sys.stderr.write("\ninterrupted\n")
-        return ExitCode.INTERRUPTED
+        code = ExitCode.INTERRUPTED
     except OSError as error:
-        return _report(FwplanError(f"cannot write the answer: {error.strerror}", hint="is the disk full?"))
+        return _report(_system_error(error))
     except Exception as error:
         if not hasattr(error, "format_message"):  # typer's usage errors have it; anything else is a bug
             raise
         return _report(FwplanError(error.format_message(), hint="fwplan --help, or fwplan COMMAND --help"))
+    if code == ExitCode.INTERRUPTED:  # which is also what newer typer makes of Ctrl-C
+        sys.stderr.write("\ninterrupted\n")
     return code if isinstance(code, int) else ExitCode.OK
+
+
+def _system_error(error: OSError) -> FwplanError:
+    """Return what the system said where no command expected it: of a file by name, else of the answer itself."""
+    if error.filename is None:
+        return FwplanError(f"cannot write the answer: {error.strerror}", hint="is the disk full?")
+    return FwplanError(f"cannot use {str(error.filename)[:80]!r}: {error.strerror}", hint="choose another place")
 
 
 def _report(error: FwplanError) -> int:

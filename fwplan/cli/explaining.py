@@ -45,6 +45,8 @@ def explain(
     if log is not None:
         if any(option for option in (fix, output, trace, snapshot, html)):
             raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
+        if device is not None:
+            raise FwplanError("--log and --device were both asked for", hint="the log says which device it was")
         _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
     if config is None:
         raise FwplanError("nothing to explain", hint="fwplan explain config.py, or --log train.log")

@@ -98,19 +98,23 @@ def prepare(
     from fwplan.data.prepare import prepare as make  # noqa: PLC0415  # pyarrow
 
     with byte_progress("tokenizing") as progress:
-        return make(
-            paths,
-            output,
-            workers=workers,
-            tokenizer=tokenizer,
-            format=format,
-            val_fraction=val_fraction,
-            shard_tokens=shard_tokens,
-            min_language_score=min_language_score,
-            dedup=dedup,
-            progress=progress,
-            note=progress.note,
-        )
+        try:
+            return make(
+                paths,
+                output,
+                workers=workers,
+                tokenizer=tokenizer,
+                format=format,
+                val_fraction=val_fraction,
+                shard_tokens=shard_tokens,
+                min_language_score=min_language_score,
+                dedup=dedup,
+                progress=progress,
+                note=progress.note,
+            )
+        except KeyboardInterrupt:
+            progress.note("stopped; the same command goes on")
+            raise
 
 
 def inspect(directory: Path, *, samples: int = 3) -> Inspection:

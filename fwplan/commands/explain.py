@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fwplan.allocator.snapshot import write_snapshot
+from fwplan.allocator.snapshot import refuse_snapshot, write_snapshot
 from fwplan.audit import Claim, audit
 from fwplan.calibration import load_measurements
 from fwplan.commands.common import chosen_target, decided
@@ -92,6 +92,8 @@ def explain(
     Raises:
         FwplanError: the file cannot be read, or a value that matters is unknown (exit code 4).
     """
+    if snapshot is not None:
+        refuse_snapshot(Path(snapshot))
     loaded = load_config(config, overrides, world_size=world_size)
     spec = decided(loaded)
     past = load_measurements()

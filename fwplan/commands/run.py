@@ -15,6 +15,7 @@ from fwplan.configs import load_config
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files, fineweb_pattern
+from fwplan.files import user_path
 from fwplan.plan import Plan, Prediction, run_directory
 from fwplan.target import Target, detected, this_cpu
 from fwplan.units import gib, si
@@ -155,7 +156,7 @@ def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
 
 def tokens_directory(plan: Path, path: str | Path) -> Path:
     """Return where the tokens of a data path are kept beside a plan: shared by all its runs."""
-    name = hashlib.sha256(str(Path(path).expanduser().resolve()).encode()).hexdigest()[:8]
+    name = hashlib.sha256(str(user_path(path).resolve()).encode()).hexdigest()[:8]
     return plan.resolve().parent / "runs" / f"tokens-{name}"
 
 

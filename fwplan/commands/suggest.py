@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan.commands.common import chosen_target
 from fwplan.errors import FwplanError
+from fwplan.files import user_path
 from fwplan.planning.request import OBJECTIVES, Request, parse_pins
 from fwplan.spec import DataSpec
 from fwplan.target import Target, detected, nominal_gpu, this_cpu
@@ -15,6 +15,7 @@ from fwplan.units import parse_count, parse_gib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from fwplan.planning.cards import CardTable
     from fwplan.planning.suggestion import Suggestion
@@ -138,7 +139,7 @@ def _counted(path: str | Path | None) -> DataSpec | None:
         return None
     from fwplan.data.shards import is_token_folder, open_shards  # noqa: PLC0415  # numpy
 
-    where = str(Path(path).expanduser().resolve())
+    where = str(user_path(path).resolve())
     if is_token_folder(path):
         return DataSpec(path=where, tokens=open_shards(path).train_tokens)
     from fwplan.data.count import count_tokens  # noqa: PLC0415  # pyarrow, for who brings data

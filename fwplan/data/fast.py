@@ -106,4 +106,6 @@ def choose(name: str, sample: Iterable[str]) -> tuple[bool, str | None]:
         if not same:
             return False, "gigatoken disagrees with tiktoken on this data: tokenizing with tiktoken"
         documents += 1
+    if documents == 0:
+        return False, None
     return True, f"tokenizing with gigatoken, which agrees with tiktoken on {documents} of these documents"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.errors import FwplanError
+from fwplan.files import user_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,9 +21,9 @@ def find_files(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]])
         FwplanError: a path names nothing, or a folder holds no parquet file.
     """
     named = [paths] if isinstance(paths, str | os.PathLike) else list(paths)
-    if not named:
+    if not named or "" in named:  # "" would be the folder one is in: an unset variable of a script's
         raise FwplanError("no parquet file was named", hint="name a file, a folder or a glob")
-    found = [file for path in named for file in _expand(Path(path).expanduser())]
+    found = [file for path in named for file in _expand(user_path(path))]
     return list(dict.fromkeys(found))  # a file named twice would be trained on twice
 
 

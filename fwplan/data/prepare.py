@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from dataclasses import asdict, dataclass
 from itertools import islice
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan.data import fast as fast_module
@@ -21,11 +20,13 @@ from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
 from fwplan.data.staging import Staging
 from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer
 from fwplan.errors import FwplanError
+from fwplan.files import user_path
 from fwplan.units import gib
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     import numpy as np
 
@@ -195,7 +196,7 @@ def _check(
             for source in sources
         ],
     }
-    count, folder = _worker_count(workers, found), Path(out_dir).expanduser()
+    count, folder = _worker_count(workers, found), user_path(out_dir)
     return _Job(sources, found, folder, recipe, made_with, known[kind], limit, val_fraction, min_score, dedup, count)
 
 

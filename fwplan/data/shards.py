@@ -26,6 +26,7 @@ from fwplan.data.formats import (
 from fwplan.data.sidecar import META, damaged, read_meta
 from fwplan.data.tokens import TokenSequence
 from fwplan.errors import FwplanError
+from fwplan.files import user_path
 
 if TYPE_CHECKING:
     import os
@@ -115,7 +116,7 @@ class TokenShards:
 
 def is_token_folder(path: str | os.PathLike[str]) -> bool:
     """Return whether a path is a folder of tokens, prepared or brought, and not of parquet."""
-    folder = Path(path).expanduser()
+    folder = user_path(path)
     return folder.is_dir() and ((folder / META).is_file() or find_token_files(folder) is not None)
 
 
@@ -125,7 +126,7 @@ def open_shards(directory: str | os.PathLike[str]) -> TokenShards:
     Raises:
         FwplanError: there are none, or a file has not the size that meta.json or its own header states.
     """
-    folder = Path(directory).expanduser()
+    folder = user_path(directory)
     if (folder / META).is_file():
         return _prepared(folder, read_meta(folder))
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -81,6 +82,8 @@ def _refuse(request: MeasureRequest) -> None:
         raise FwplanError(f"unknown grid {request.grid!r}", hint="use small or full")
     if request.device not in (None, "cpu", "cuda"):
         raise FwplanError(f"cannot measure on device {request.device!r}", hint="use cpu or cuda")
+    if not math.isfinite(request.timeout):
+        raise FwplanError(f"--timeout must be a number of seconds, not {request.timeout}", hint="300 is the default")
     if request.grid == "full" and request.device == "cpu":
         raise _too_slow()
 

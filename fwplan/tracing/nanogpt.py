@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import torch
-
 from fwplan.model.loss import full_loss
 from fwplan.train.precision import autocast
+from fwplan.train.step import update
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,9 +31,4 @@ def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]
             held[:] = [logits]
         del logits
         trainer.scaler.scale(loss).backward()
-    if train.grad_clip > 0:
-        trainer.scaler.unscale_(trainer.optimizer)
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), train.grad_clip)
-    trainer.scaler.step(trainer.optimizer)
-    trainer.scaler.update()
-    trainer.optimizer.zero_grad(set_to_none=True)
+    update(trainer)

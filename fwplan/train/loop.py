@@ -101,7 +101,7 @@ def train(
                 run.to_the_end()
             except InterruptedAtSafePointError:
                 run.save()
-                display.note(f"interrupted after step {run.step}; go on with --resume")
+                display.note(f"saved after step {run.step}; go on with --resume")
                 raise
             result = run.result(predicted_allocated_bytes)
     if run.step > done or not (run_dir / RESULT).exists():  # a run that was complete keeps its record

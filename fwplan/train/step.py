@@ -62,10 +62,15 @@ def train_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]])
             loss = trainer.model(idx, targets) / train.grad_accum_steps
         total += loss.detach()
         trainer.scaler.scale(loss).backward()
-    if train.grad_clip > 0:
+    update(trainer)
+    return total
+
+
+def update(trainer: Trainer) -> None:
+    """Clip the accumulated gradients, let the optimizer take its step, and drop them."""
+    if trainer.spec.train.grad_clip > 0:
         trainer.scaler.unscale_(trainer.optimizer)
-        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), train.grad_clip)
+        torch.nn.utils.clip_grad_norm_(trainer.model.parameters(), trainer.spec.train.grad_clip)
     trainer.scaler.step(trainer.optimizer)
     trainer.scaler.update()
     trainer.optimizer.zero_grad(set_to_none=True)
-    return total

@@ -105,6 +105,17 @@ def test_the_browser_can_read_the_pickle(tmp_path):
     }
 
 
+def test_what_is_no_snapshot_is_not_replaced(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text("n_layer = 12")
+    with pytest.raises(FwplanError, match="exists and is not a snapshot"):
+        write_snapshot(config, EVENTS)
+    assert config.read_text() == "n_layer = 12"
+    write_snapshot(tmp_path / "run.pickle", EVENTS[:1])
+    write_snapshot(tmp_path / "run.pickle", EVENTS)
+    assert pickle.loads((tmp_path / "run.pickle").read_bytes()) == snapshot(EVENTS)
+
+
 def test_a_folder_that_is_not_there(tmp_path):
     with pytest.raises(FwplanError, match=r"cannot write run\.pickle"):
         write_snapshot(tmp_path / "none" / "run.pickle", EVENTS)

@@ -53,6 +53,7 @@ def test_where_it_agrees_it_is_used(stand_in):
     assert use
     assert "agrees with tiktoken on 2 of these documents" in said
     assert choose("bytes", ["one"]) == (False, None)
+    assert choose("gpt2", []) == (False, None)  # nothing was compared
 
 
 def test_where_it_disagrees_tiktoken_is_used_and_one_line_says_so(stand_in, write, texts, tmp_path):

@@ -45,6 +45,10 @@ def test_what_is_not_there_is_repeated_in_the_error(folder):
         find_files(f"{folder}/*.json")
     with pytest.raises(FwplanError, match="no parquet file was named"):
         find_files([])
+    with pytest.raises(FwplanError, match="no parquet file was named"):
+        find_files("")
+    with pytest.raises(FwplanError, match=r"no such file.*~nobody-of-that-name"):
+        find_files("~nobody-of-that-name/a.parquet")
 
 
 def test_an_empty_folder_is_an_error(tmp_path):

@@ -1,4 +1,4 @@
-"""What `explain --log` prints and refuses; the golden files are rewritten by FWPLAN_UPDATE_GOLDEN=1."""
+"""What `explain --log` prints and refuses; of the golden files, see conftest.py."""
 
 import json
 import os
@@ -18,9 +18,7 @@ from fwplan.oom import log as log_module
 from fwplan.oom.log import read_log
 from fwplan.oom.message import messages
 from fwplan.render.oom import oom_lines
-from fwplan.render.terminal import show
 
-GOLDEN = Path(__file__).parents[1] / "golden"
 CONFIG = """\
 # 125M parameters, fits 12 GB
 n_layer = 12
@@ -49,27 +47,21 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch):
     Path("train.log").write_text(LOG, encoding="utf-8")
 
 
-def _check(name, lines, capsys):
-    show(lines)
-    text = capsys.readouterr().out
-    path = GOLDEN / f"{name}.txt"
-    if os.environ.get("FWPLAN_UPDATE_GOLDEN"):
-        path.write_text(text, encoding="utf-8")
-    assert text == path.read_text(encoding="utf-8")
-    assert all(len(line) <= 80 for line in text.splitlines()), max(text.splitlines(), key=len)
+def test_with_its_config(check_text):
+    check_text("oom", oom_lines(explain_log("train.log", "config.py")))
 
 
-def test_with_its_config(capsys):
-    _check("oom", oom_lines(explain_log("train.log", "config.py")), capsys)
+def test_without_a_config(check_text):
+    check_text("oom-alone", oom_lines(explain_log("train.log")))
 
 
-def test_without_a_config(capsys):
-    _check("oom-alone", oom_lines(explain_log("train.log")), capsys)
-
-
-def test_with_a_config_that_is_another_runs(capsys):
+def test_with_a_config_that_is_another_runs(check_text):
     found = explain_log("train.log", "config.py", ["--batch_size=12", "--compile=True"], gpu="4070")
-    _check("oom-contradicts", oom_lines(found), capsys)
+    check_text("oom-contradicts", oom_lines(found))
+
+
+def test_the_same_as_json(check_json):
+    check_json("oom", "explain", "--log", "train.log", "config.py", code=3)
 
 
 def _cli(monkeypatch, capsys, *words):
@@ -106,6 +98,7 @@ def test_the_command_it_prints_does_what_it_says(monkeypatch, capsys):
         (["explain", "--log", "none.log"], "cannot read 'none.log'"),
         (["explain", "--log", "config.py"], "no out-of-memory message in 'config.py'"),
         (["explain", "--log", "train.log", "config.py", "--fix", "1"], "--log only explains"),
+        (["explain", "--log", "train.log", "config.py", "--device", "cpu"], "--log and --device were both asked for"),
     ],
 )
 def test_what_is_refused(monkeypatch, capsys, words, message):

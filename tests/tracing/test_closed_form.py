@@ -9,7 +9,6 @@ from statistics import median
 import pytest
 
 from fwplan.estimators.memory import estimate_memory
-from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 from fwplan.tracing.bundled import trace_spec
 
 SMALL = {"n_layer": 4, "n_head": 4, "n_embd": 256, "vocab_size": 8192, "context_length": 512}
@@ -52,21 +51,17 @@ CASES = {
 
 
 @cache
-def _error(name):
+def _error(run_spec, name):
     model, train = CASES[name]
-    spec = RunSpec(
-        model=ModelSpec(**SMALL | model),
-        train=TrainSpec(**{"micro_batch_size": 4, "compile": False} | train),
-        device=DeviceSpec(type="cuda"),
-    )
+    spec = run_spec(**SMALL | model | {"micro_batch_size": 4, "compile": False} | train, device="cuda")
     return estimate_memory(spec).step_bytes / trace_spec(spec).peak_allocated_bytes - 1
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_the_closed_form_is_the_traced_peak(name):
-    assert abs(_error(name)) <= 0.01
+def test_the_closed_form_is_the_traced_peak(run_spec, name):
+    assert abs(_error(run_spec, name)) <= 0.01
 
 
-def test_most_of_them_to_a_thousandth():
+def test_most_of_them_to_a_thousandth(run_spec):
     assert len(CASES) == 24
-    assert median(abs(_error(name)) for name in CASES) <= 0.001
+    assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.001

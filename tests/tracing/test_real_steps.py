@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 from fwplan.tracing.bundled import trace_spec
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.measure import persistent
@@ -47,11 +46,7 @@ def real_peak(spec):
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_a_traced_step_takes_what_the_real_one_takes(name):
+def test_a_traced_step_takes_what_the_real_one_takes(run_spec, name):
     model, train = CASES[name]
-    spec = RunSpec(
-        model=ModelSpec(**SMALL | model),
-        train=TrainSpec(**{"micro_batch_size": 2, "compile": False} | train),
-        device=DeviceSpec(type="cpu"),
-    )
+    spec = run_spec(**SMALL | model | {"micro_batch_size": 2, "compile": False} | train, device="cpu")
     assert trace_spec(spec).peak_allocated_bytes == pytest.approx(real_peak(spec), rel=1e-4)
