@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from fwplan.spec import TrainSpec
 
 
+LEAST_NOMINAL_GIB, MOST_NOMINAL_GIB = 0.5, 4096
+
+
 @dataclass(frozen=True)
 class Target:
     """A device as the estimate needs it.
@@ -76,6 +79,8 @@ def _unproven(card: Device) -> tuple[str, ...]:
 def nominal_gpu(nominal_bytes: int) -> Target:
     """Return the Target for a card of which only the nominal memory is known; the least that torch may see of it."""
     nominal = nominal_bytes / GIB
+    if not LEAST_NOMINAL_GIB <= nominal <= MOST_NOMINAL_GIB:
+        raise FwplanError(f"no card is sold with {nominal:.4g} GB", hint="say what it is sold with: --vram 12")
     cards = tuple(gpus_with(nominal))
     total = usable_total(nominal)[0]
     least = f"cards sold with {nominal:g} GB show torch as little as {gib(total)}"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwplan.budget import device_use
-from fwplan.errors import FwplanError
+from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators import overhead
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import memory_lines, phases_of, relative_error, unsupported
@@ -41,7 +41,9 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
     """
     reason = unsupported(spec)
     if reason is not None:
-        raise FwplanError(f"undecidable: {reason}", hint="choose a mode that is modelled")
+        raise FwplanError(
+            f"undecidable: {reason}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
+        )
     # not broadcast yet: what only the shape decides stays as small as the shapes
     arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
     every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwplan.commands.explain import explain
+from fwplan.errors import FwplanError
 from fwplan.oom.diagnosis import Diagnosis, diagnose, target_of_log
 from fwplan.oom.log import read_log
 
@@ -33,10 +34,12 @@ def explain_log(
         world_size: processes that trained.
 
     Raises:
-        FwplanError: a file cannot be read, or the log holds no such message.
+        FwplanError: a file cannot be read, or the log holds no such message; a card is named without a config.
     """
     read = read_log(log)
     if config is None:
+        if gpu is not None or vram is not None:
+            raise FwplanError("a card says nothing without a config", hint=f"fwplan explain config.py --log {log} ...")
         return diagnose(read, None)
     card = target_of_log(read.message)
     found = explain(config, overrides, gpu=gpu, vram=vram, world_size=world_size, target=card)

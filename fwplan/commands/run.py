@@ -66,6 +66,8 @@ def run(
         FwplanError: the plan, its data or the device cannot serve the run, or it will not fit (exit code 3).
     """
     plan = Path(plan)
+    if dry_run and (resume or steps is not None or data is not None):
+        raise FwplanError("--dry-run trains nothing", hint="leave out --resume, --steps and --data")
     loaded = load_config(plan)
     spec = decided(loaded)
     for variable, value in environment(expandable_segments=spec.train.expandable_segments).items():

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from typing import TYPE_CHECKING, Any
 
 from fwplan.commands.common import chosen_target
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
-from fwplan.planning.request import OBJECTIVES, Request, parse_pins
+from fwplan.planning.pins import parse_pins
+from fwplan.planning.request import OBJECTIVES, Request
 from fwplan.spec import DataSpec
 from fwplan.target import Target, detected, nominal_gpu, this_cpu
 from fwplan.units import parse_count, parse_gib
@@ -121,6 +123,10 @@ def _refuse_wishes(request: Request) -> None:
         raise FwplanError(f"unknown objective {request.objective!r}", hint=f"one of {', '.join(OBJECTIVES)}")
     if (request.objective == "cheapest") != (request.loss is not None):
         raise FwplanError("--objective cheapest and --loss go together", hint="--objective cheapest --loss 3.3")
+    if request.loss is not None and request.loss > math.log(request.vocab_size):
+        untrained = math.log(request.vocab_size)
+        raise FwplanError(f"--loss {request.loss:g} needs no training: an untrained model has {untrained:.2f} nats",
+                          hint="a model of 124 M parameters reaches about 3.3")  # fmt: skip
     if request.epochs is not None and request.data is None:
         raise FwplanError("--epochs needs --data: passes over what?", hint="--data fineweb/*.parquet, or --tokens")
     if request.budget is not None and request.gpu_hour_price is None and request.kwh_price is None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from fwplan.errors import FwplanError
-from fwplan.spec import GPT2_VOCAB, ModelSpec, TrainSpec
+from fwplan.spec import GPT2_VOCAB
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from fwplan.spec import DataSpec
     from fwplan.target import Target
@@ -68,40 +67,3 @@ class Request:
     def goal(self) -> str:
         """The objective in words."""
         return SAID[self.objective]
-
-
-# What --set does not take: sizes that have an option of their own, and what a plan's horizon decides.
-_TAKEN = {"context_length": "--context", "max_steps": "--tokens", "max_tokens": "--tokens"}
-
-
-def parse_pins(settings: Iterable[str]) -> dict[str, Any]:
-    """Return pinned fields from "name=value" texts.
-
-    Raises:
-        FwplanError: not of that form, no such field, or no value that it takes.
-    """
-    pins: dict[str, Any] = {}
-    for setting in settings:
-        name, equals, text = setting.partition("=")
-        name = name.strip()
-        if not equals:
-            raise FwplanError(f"cannot read --set {setting}", hint="write --set micro_batch_size=8")
-        if name in _TAKEN:
-            raise FwplanError(f"{name} is not set with --set", hint=f"use {_TAKEN[name]}")
-        owner = next((spec for spec in (ModelSpec, TrainSpec) if name in spec.model_fields), None)
-        if owner is None:
-            raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
-        pins[name] = _value(text.strip())
-    return pins
-
-
-def _value(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words and text != "none":
-        return words[text.lower()]
-    for number in (int, float):
-        try:
-            return number(text)
-        except ValueError:
-            continue
-    return text

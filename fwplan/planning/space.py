@@ -66,7 +66,12 @@ def space_of(request: Request) -> Space:
     """
     shapes = list(_shapes(request))
     if not shapes:
-        raise FwplanError("no model has these pinned sizes", hint="n_head must divide n_embd; give both, or neither")
+        named = ", ".join(f"{name}={request.pins[name]}" for name in sorted(SIZED & request.pins.keys()))
+        raise FwplanError(
+            f"nothing that is searched has {named}",
+            where="--set",
+            hint=f"n_head must divide n_embd, and width be {ASPECT[0]} to {ASPECT[1]} times the depth; pin all three",
+        )
     L, H, C = (np.array(column, dtype=np.int64)[:, None] for column in zip(*shapes, strict=True))
     pinned = request.pins.get("micro_batch_size")
     most = CUSTOMARY_TOKENS_PER_STEP

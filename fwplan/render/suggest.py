@@ -61,7 +61,7 @@ def _row(candidate: Candidate) -> str:
         f"{model.n_layer}/{model.n_head}/{model.n_embd}",
         f"{train.micro_batch_size}x{train.grad_accum_steps}",
     )
-    every = {1: "all", 2: "2nd"}.get(train.checkpoint_every, f"{train.checkpoint_every}th")
+    every = {1: "all", 2: "2nd", 3: "3rd"}.get(train.checkpoint_every, f"{train.checkpoint_every}th")
     checkpointed = "-" if train.checkpointing == "none" else every
     nats = f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f}" if estimate.loss else "unknown"
     return (

@@ -118,7 +118,7 @@ def test_pins_hold():
 @pytest.mark.parametrize(
     ("pins", "message"),
     [
-        ({"n_embd": 768, "n_head": 7}, "no model has these pinned sizes"),
+        ({"n_embd": 768, "n_head": 7}, "nothing that is searched has n_embd=768, n_head=7"),
         ({"micro_batch_size": 4096, "n_embd": 4096, "n_layer": 48}, "not even the smallest model"),
         ({"loss": "best"}, "train.loss|loss"),
     ],

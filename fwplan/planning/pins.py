@@ -1,0 +1,72 @@
+"""What `--set` pins: fields of the spec that are not to be searched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from fwplan.errors import FwplanError
+from fwplan.spec import ModelSpec, TrainSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+# What --set does not take: sizes that have an option of their own, and what a plan's horizon decides.
+_TAKEN = {"context_length": "--context", "max_steps": "--tokens", "max_tokens": "--tokens"}
+# What makes sense in one mode only pins that mode too.
+_IMPLIED: dict[str, dict[str, Any]] = {
+    "checkpoint_every": {"checkpointing": "block"},
+    "loss_chunk_tokens": {"loss": "chunked"},
+    "returns_logits": {"loss": "full"},
+    "keeps_logits": {"loss": "full", "returns_logits": True},
+    "momentum": {"optimizer": "sgd"},
+}
+
+
+def parse_pins(settings: Iterable[str]) -> dict[str, Any]:
+    """Return pinned fields from "name=value" texts; "model." and "train." before a name may stand or not.
+
+    Raises:
+        FwplanError: not of that form, no such field, or no value that it takes.
+    """
+    pins: dict[str, Any] = {}
+    for setting in settings:
+        name, equals, text = setting.partition("=")
+        name = name.strip().removeprefix("train.").removeprefix("model.")
+        if not equals:
+            raise FwplanError(f"cannot read --set {setting}", hint="write --set micro_batch_size=8")
+        if name in _TAKEN:
+            raise FwplanError(f"{name} is not set with --set", hint=f"use {_TAKEN[name]}")
+        pins[name] = _checked(name, _value(text.strip()))
+    implied = {key: value for name, pinned in pins.items() if pinned for key, value in _IMPLIED.get(name, {}).items()}
+    return implied | pins
+
+
+def _value(text: str) -> Any:
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words and text != "none":
+        return words[text.lower()]
+    for number in (int, float):
+        try:
+            return number(text)
+        except ValueError:
+            continue
+    return text
+
+
+def _checked(name: str, value: Any) -> Any:
+    """Return a field's value if it is one."""
+    fields = next((spec.model_fields for spec in (ModelSpec, TrainSpec) if name in spec.model_fields), None)
+    if fields is None:
+        raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
+    field: TypeAdapter[Any] = TypeAdapter(
+        fields[name].rebuild_annotation(), config=ConfigDict(strict=True, allow_inf_nan=False)
+    )
+    try:
+        return field.validate_python(value)
+    except ValidationError as error:
+        message = error.errors()[0]["msg"]
+        raise FwplanError(
+            f"{name}: {message} (got {value!r})", where="--set", hint="see the README's table of spec.json's fields"
+        ) from None
