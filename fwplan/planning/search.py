@@ -101,10 +101,16 @@ def _nothing(request: Request, grid: Grid, best: Best, available: float) -> Fwpl
         return FwplanError("not one step fits into the time and money", hint="give more --hours, or more --budget")
     pinned = " with these pins" if request.pins else ""
     return FwplanError(
-        f"not even the smallest model fits {label}{pinned}: {gib(available)} available",
-        hint="pin less with --set" if pinned else "a shorter --context needs less",
+        f"not even the smallest model fits {label}{pinned}: {gib(max(0, available))} available",
+        hint=_less(request),
         exit_code=ExitCode.DOES_NOT_FIT,
     )
+
+
+def _less(request: Request) -> str:
+    if request.pins:
+        return "pin less with --set"
+    return "keep less free with --margin" if request.margin_bytes else "a shorter --context needs less"
 
 
 def _others(best: Best, shape: int) -> list[int]:

@@ -154,3 +154,21 @@ def test_a_device_of_unknown_speed_needs_tokens():
     assert search(Request(stranger, 10**9, WEEK), []).pick.estimate.step_seconds is None
     with pytest.raises(FwplanError, match="sets no horizon"):
         search(Request(stranger, None, WEEK), [])
+
+
+def test_a_margin_stays_free():
+    plain, held = _search(12).pick, _search(12, margin_bytes=3 * GIB).pick
+    assert held.headroom_bytes >= 3 * GIB > plain.headroom_bytes
+    with pytest.raises(FwplanError, match=r"0\.0 MiB available") as caught:
+        _search(12, margin_bytes=20 * GIB)
+    assert caught.value.exit_code == ExitCode.DOES_NOT_FIT
+    assert "--margin" in caught.value.hint
+
+
+def test_segments_that_grow_leave_room_for_more():
+    plain, grown = (_search(12, expandable_segments=on).pick for on in (False, True))
+    assert not plain.spec.train.expandable_segments
+    assert grown.spec.train.expandable_segments
+    assert grown.law_loss <= plain.law_loss
+    amd = search(Request(named_gpu("7900xtx"), 10_000_000_000, WEEK), []).pick
+    assert not amd.spec.train.expandable_segments
