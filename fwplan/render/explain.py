@@ -132,8 +132,10 @@ def _claim_lines(claims: Sequence[Claim]) -> Iterator[str]:
     yield "[bold]What its comments claim[/]"
     for claim in claims:
         mark = "[green]✓[/]" if claim.right else "[red]✗[/]"
-        place = f"line {claim.line}"
-        yield f"  {mark} {place:9} {claim.topic:13} {claim.claimed:13}  true: {claim.truth}"
+        text = f"{f'line {claim.line}':9} {claim.topic:13} {claim.claimed:13}  true: {claim.truth}"
+        first, *rest = textwrap.wrap(text, WIDTH - 4, subsequent_indent=" " * 38) if len(text) > WIDTH - 4 else [text]
+        yield f"  {mark} {escape(first)}"
+        yield from (f"    {escape(line)}" for line in rest)
 
 
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
