@@ -105,7 +105,7 @@ def test_no_file_takes_long(tmp_path, text):
 
 PIECES = [
     "125", "-", "300", "M", " B", " parameters", " tokens", " per step", " a step", "GPT-2 ", "medium", " GB", "fits ",
-    "RTX 4070", " h", " on ", "takes ", "it/s", "e18", " FLOPs", " epochs", " of ", "batch ", " = ", "*", ", ", "(", ")",
+    "RTX 4070", " h", " on ", "takes ", "it/s", "e18", " FLOPs", " epochs", " of ", "batch ", " = ", "*", ", ", "(",
     "1,024", "0.5", "compile=False", " OOM", "FineWeb parquet", "\u2013", "\u00d7", "beats ", "lower accum",
 ]  # fmt: skip
 

@@ -9,9 +9,10 @@ from fwplan import __version__
 from fwplan.errors import FwplanError
 from fwplan.files import replace_atomically
 from fwplan.render.figures import counted, gib_range
-from fwplan.render.notes import calibration_note
+from fwplan.render.notes import calibration_note, confidence_text, config_notes
 from fwplan.report import memory, run
 from fwplan.report.bars import bar_defs
+from fwplan.report.claims import claims_section
 from fwplan.report.fixes import fixes_section
 from fwplan.report.html import Html, tag
 from fwplan.report.traced import traced_section
@@ -71,6 +72,8 @@ def _sections(explanation: Explanation) -> Iterator[Html]:
     if explanation.traced is not None:
         yield traced_section(explanation.traced)
     yield run.bill_section(estimate, pretrained=explanation.loaded.pretrained)
+    if explanation.claims:
+        yield claims_section(explanation.claims)
     yield run.recipe_section(explanation)
     if estimate.memory is not None:
         yield memory.lines_section(estimate)
@@ -109,6 +112,7 @@ def _header(explanation: Explanation) -> Html:
         tag("p", str(explanation.loaded.path), class_="file"),
         tag("h1", tag("span", mark, class_="mark-sign", aria_hidden="true"), " ", _verdict(explanation)),
         tag("p", _need(explanation), class_="need"),
+        *([tag("p", doubt)] if (doubt := confidence_text(explanation.loaded)) else []),
         tag("p", shape),
         class_=explanation.verdict,
     )
@@ -130,11 +134,7 @@ def _need(explanation: Explanation) -> str:
 def _notes(explanation: Explanation) -> list[str]:
     estimate, loaded = explanation.estimate, explanation.loaded
     notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ()), *calibration_note(estimate)]
-    if loaded.ignored:
-        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
-    if loaded.eval_only:
-        notes.append("eval_only: this run never trains; what is shown is what training it would take")
-    return notes
+    return [*notes, *config_notes(loaded)]
 
 
 def _footer(explanation: Explanation) -> Html:
