@@ -161,6 +161,35 @@ def test_names_not_set_before_are_train_pys_globals(load):
         ("batch_size = 4 if False else 16", 16),
         ("big = True\nbatch_size = 16 if big else 4", 16),
         ("batch_size = 4\nbatch_size = 16", 16),
+        ("batch_size, n = 16, 4", 16),
+        ("B, T = 16, 32\nbatch_size, block_size = B, T", 16),
+        ("[n, (batch_size, m)] = 4, [16, 3]", 16),
+        ("n, *rest, batch_size = 1, 2, 3, 16", 16),
+        ("n, *rest, batch_size = 1, 16", 16),
+        ("n = 16\nbatch_size, n = n, batch_size", 16),
+        ("n, batch_size = f(), 16", 16),
+        ("x = n, batch_size = 4, 16", 16),
+        ("batch_size, batch_size = 4, 16", 16),
+        ("batch_size = (n := 16)", 16),
+        ("n = (batch_size := 16)", 16),
+        ("(batch_size := 16)", 16),
+        ("batch_size = 64 >> 2", 16),
+        ("batch_size = 16\nsizes = {}\nsizes['batch_size'] = 4", 16),
+        ("batch_size = 16\nsizes.batch_size = 4", 16),
+        ("batch_size = 16\nbatch_size: int", 16),
+        ("batch_size = 16\nx = [batch_size for batch_size in (1, 2)]", 16),
+        ("global batch_size\nbatch_size = 16", 16),
+        ("\uff42atch_size = 16", 16),
+        ("b\u0430tch_size = 4\nbatch_size = 16", 16),
+        ("batch_size = 0x10", 16),
+        ("batch_size = 1_6", 16),
+        ("batch_size = \\\n    16", 16),
+        ("batch_size = (\n\t16\n)", 16),
+        ("if x:\n\tn = 4\nbatch_size = 16", 16),
+        ("batch_size = 16 # \u00fc \u2192", 16),
+        ("batch_size = 4\rbatch_size = 16\r", 16),
+        ("\ufeffbatch_size = 4\r\nbatch_size = 16", 16),
+        ("batch_size = 16\x0c\nn = 1", 16),
         ("if True:\n    batch_size = 4\nbatch_size = 16", 16),
         ("from base import *\nbatch_size = 16", None),
         ("\ufeffbatch_size = 16", 16),
@@ -196,7 +225,32 @@ def test_what_can_be_read(load, text, expected):
             "declared global in a function",
         ),
         ("class A:\n    batch_size = 4", 1, "set in a class"),
-        ("batch_size, n = 4, 5", 1, "unpacked from a sequence, which is not read"),
+        ("batch_size, n = sizes()", 1, "unpacked from a sequence, which is not read"),
+        ("batch_size, n = 'ab'", 1, "unpacked from a sequence, which is not read"),
+        ("batch_size, n = 4, 5, 6", 1, "unpacked from a sequence of another length"),
+        ("batch_size, n, *rest = 4,", 1, "unpacked from a sequence of another length"),
+        ("n, *batch_size = 4, 5", 1, "a list, which is not read"),
+        ("batch_size, n = *sizes, 5", 1, "unpacked from a sequence that sets names or unpacks another"),
+        ("n = 1\nm, batch_size = (n := 3), n", 2, "unpacked from a sequence that sets names or unpacks another"),
+        ("batch_size, n = f(), 4", 1, "a call, which is never executed"),
+        ("n, batch_size = batch_size, m", 1, "uses m, which is not set before this line"),
+        ("n = (batch_size := 4) + 1", 1, "set inside an expression"),
+        ("if (batch_size := 4):\n    pass", 1, "set under if"),
+        ("lambda: (batch_size := 4)", 1, "set inside an expression"),
+        ("[(batch_size := n) for n in (1, 2)]", 1, "set inside an expression"),
+        ("async def f():\n    async with a as batch_size:\n        pass", 1, "set in a function"),
+        ("with f() as (batch_size, n):\n    pass", 1, "set under with"),
+        ("match x:\n    case {'a': n, **batch_size}:\n        pass", 1, "set under match"),
+        ("try:\n    pass\nfinally:\n    batch_size = 4", 1, "set under try"),
+        ("while x:\n    pass\nelse:\n    batch_size = 4", 1, "set in a while loop"),
+        ("for n, (batch_size, m) in x:\n    pass", 1, "set in a for loop"),
+        ("if False:\n    batch_size = 4", 1, "set under if"),
+        ("if True:\n    global batch_size", 2, "declared global in a function"),
+        ("import batch_size.part", 1, "bound by an import, def or class"),
+        ("batch_size = 1 if 2 > 1 else 3", 1, "a condition, which is not read"),
+        ("batch_size = 4 or 8", 1, "a condition, which is not read"),
+        ("batch_size = sizes['b']", 1, "looked up in an object, which is not read"),
+        ("batch_size = 4,", 1, "Tuple, an expression that is not read"),
         ("print(batch_size := 4)", 1, "set inside an expression"),
         ("del batch_size", 1, "deleted"),
         ("from sizes import batch_size", 1, "bound by an import, def or class"),
@@ -221,7 +275,15 @@ def test_what_cannot_be_read_is_unknown_with_line_and_reason(load, text, line, r
 
 @pytest.mark.parametrize(
     "text",
-    ["exec(open('base.py').read())", "globals()['n_layer'] = 3", "e = eval\ne('1')", "if x:\n    from base import *"],
+    [
+        "import sys\nsys.modules[__name__].n_layer = 3",
+        "import builtins\nbuiltins.exec('n_layer = 3')",
+        "import sys\nsys._getframe().f_globals['n_layer'] = 3",
+        "exec(open('base.py').read())",
+        "globals()['n_layer'] = 3",
+        "e = eval\ne('1')",
+        "if x:\n    from base import *",
+    ],
 )
 def test_what_may_set_any_name_leaves_no_default_to_trust(load, text):
     loaded = load("n_layer = 6\n" + text + "\nn_head = 6")
@@ -570,6 +632,8 @@ def test_hugging_face_config_needs_a_micro_batch(load):
         ({"model_type": "llama"}, "model_type 'llama' is not supported"),
         ({"n_inner": 2048}, "n_inner 2048 is not 4 x n_embd 1024"),
         ({"n_ctx": 512}, "context_length is set twice"),
+        ({"tie_word_embeddings": "no"}, "valid boolean"),
+        ({"resid_pdrop": 1.5}, "less than 1"),
         ({"n_head": 15}, "not divisible"),
         ({"n_embd": "wide"}, "valid integer"),
     ],
@@ -579,6 +643,38 @@ def test_hugging_face_configs_that_are_refused(load, change, message):
         load(json.dumps(HF | change), "--batch_size=8", name="config.json")
 
 
+@pytest.mark.parametrize(
+    ("change", "uncounted"),
+    [
+        ({"activation_function": "relu"}, ("activation_function (line 14)",)),
+        ({"activation_function": "gelu"}, ()),
+        ({"add_cross_attention": True}, ("add_cross_attention (line 14)",)),
+        ({"gradient_checkpointing": True}, ("gradient_checkpointing (line 14)",)),
+        ({"reorder_and_upcast_attn": True}, ("reorder_and_upcast_attn (line 14)",)),
+        ({"reorder_and_upcast_attn": False, "scale_attn_weights": False, "use_cache": True}, ()),
+        ({"quantization_config": {"bits": 4}}, ("quantization_config (line 14)",)),
+        ({"scale_attn_by_inverse_layer_idx": True, "torch_dtype": "float16", "bos_token_id": 50256}, ()),
+        ({"n_kv_head": 4, "rotary": True}, ("n_kv_head (line 14)", "rotary (line 15)")),
+        ({"attn_pdrop": 0.0}, ("attn_pdrop (line 14)",)),
+        ({"embd_pdrop": 0.2}, ()),
+        ({"attn_pdrop": 0.1, "embd_pdrop": 0.1}, ()),
+    ],
+)
+def test_what_hugging_face_sets_otherwise_is_named(load, change, uncounted):
+    text = {key: value for key, value in HF.items() if key != "activation_function"} | change
+    loaded = load(json.dumps(text, indent=1), "--batch_size=8", name="config.json")
+    assert loaded.uncounted == uncounted
+    apart = [key for key in ("attn_pdrop", "embd_pdrop") if change.get(key, 0.1) != 0.1]
+    assert [note.split()[0] for note in loaded.notes if "pdrop" in note] == apart
+
+
+def test_a_feed_forward_width_is_held_against_the_width_that_is_asked_for(load):
+    text = json.dumps(HF | {"n_inner": 4096})
+    assert load(text, "--batch_size=8", name="config.json").spec.model.n_embd == 1024
+    with pytest.raises(FwplanError, match="n_inner 4096 is not 4 x n_embd 512"):
+        load(text, "--batch_size=8", "--n_embd=512", name="config.json")
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -586,11 +682,23 @@ def test_files_that_cannot_be_read(tmp_path):
     (tmp_path / "dir.py").mkdir()
     (tmp_path / "notes.txt").write_text("n_layer = 3")
     os.mkfifo(tmp_path / "pipe.py")  # opening it would wait for ever
+    (tmp_path / "link.py").symlink_to("pipe.py")
+    (tmp_path / "loop.py").symlink_to("loop.py")
+    (tmp_path / "lost.py").symlink_to("nowhere.py")
+    (tmp_path / "zero.py").symlink_to("/dev/zero")
+    (tmp_path / "large.py").write_bytes(b"x = 1\n" * 1_700_000)
+    (tmp_path / "large.json").write_bytes(b"[1,\n" * 2_500_000)
     for name, message in [
         ("missing.py", "no such file"),
         ("dir.py", "is a directory"),
         ("notes.txt", "cannot tell what"),
         ("pipe.py", "is not a regular file"),
+        ("link.py", "is not a regular file"),
+        ("loop.py", "no such file|cannot read"),
+        ("lost.py", "no such file"),
+        ("zero.py", "is not a regular file"),
+        ("large.py", "larger than 64 KiB"),
+        ("large.json", "larger than 1024 KiB"),
         ("nul\0.py", "no such file|cannot read"),
         ("x" * 5000 + ".py", "no such file|cannot read"),
     ]:
@@ -606,6 +714,11 @@ def test_files_that_cannot_be_read(tmp_path):
         ("\n  x = 1", "unexpected indent", "config.py:2"),
         (b"x = 1\ny = '\xff'", "not UTF-8", "config.py:2"),
         (b"x = 1\n\0", "null byte", "config.py:2"),
+        ("batch_size = 4".encode("utf-16"), "not UTF-8", "config.py:1"),
+        ("\tbatch_size = 4", "unexpected indent", "config.py:1"),
+        ("if x:\n\ty = 1\n        z = 1", "inconsistent use of tabs|unindent|not valid Python", "config.py:3"),
+        ("x = " + "[" * 250 + "]" * 250, "too many nested|cannot be parsed", None),
+        ("if x:\n" + "".join(f"{' ' * n}if x:\n" for n in range(1, 110)), "too many levels|not valid", None),
         ("x = 1\n" * 30_000, "larger than 64 KiB", None),
         ("x = " + "-" * 50_000 + "1", "cannot be parsed|not valid Python", None),
         ("x = " + "1+" * 30_000 + "1", "cannot be parsed|not valid Python", None),
@@ -668,6 +781,12 @@ STATEMENTS = st.one_of(
     st.builds("{}: int = {}".format, NAMES, EXPRESSIONS),
     st.builds("{} += {}".format, NAMES, EXPRESSIONS),
     st.builds("{}, {} = {}, {}".format, NAMES, NAMES, EXPRESSIONS, EXPRESSIONS),
+    st.builds("{}, *{}, {} = {}, {}, {}".format, NAMES, NAMES, NAMES, EXPRESSIONS, EXPRESSIONS, EXPRESSIONS),
+    st.builds(
+        "{} = {}, ({}, {}) = {}, [{}, {}]".format, NAMES, NAMES, NAMES, NAMES, EXPRESSIONS, EXPRESSIONS, EXPRESSIONS
+    ),
+    st.builds("{} = ({} := {})".format, NAMES, NAMES, EXPRESSIONS),
+    st.builds("({} := {})".format, NAMES, EXPRESSIONS),
     st.builds("if {}:\n    {} = {}".format, EXPRESSIONS, NAMES, EXPRESSIONS),
     st.builds("for {} in range(2):\n    {} = {}".format, NAMES, NAMES, EXPRESSIONS),
     st.builds("def f():\n    global {0}\n    {0} = {1}".format, NAMES, EXPRESSIONS),

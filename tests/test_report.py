@@ -390,3 +390,26 @@ def test_suggest_writes_it_beside_its_answer():
     done = subprocess.run([*command, "--vram", "12", "--html", "t.txt", "-o", "t.json"],
                           capture_output=True, text=True, check=False)  # fmt: skip
     assert (done.returncode, Path("t.json").exists()) == (2, False)
+
+
+def test_doubts_and_claims_are_on_the_page_as_in_the_terminal_and_in_json(tmp_path):
+    from fwplan.render.explain import explain_lines
+
+    config = tmp_path / "config.py"
+    config.write_text("# 125M parameters\n" + CONFIG + "use_rope = True\nn_kv_head = 4\n", encoding="utf-8")
+    doubt = "confidence lowered: use_rope, n_kv_head are not counted"
+    for gpu in ("RTX 4070", "H100", None):
+        found = fwplan.explain(config, gpu=gpu and gpu.replace("H100", "H100 SXM5 80GB"))
+        page, terminal = report_html(found), "\n".join(explain_lines(found))
+        assert f"<p>{doubt}</p>" in page
+        assert terminal.count(doubt) == 1
+        assert found.as_dict()["confidence"] == "lowered"
+        assert "not counted, but may change memory: use_rope (line 11), n_kv_head (line 12)" in page
+        assert "<h2>What its comments claim</h2>" in page
+        assert "✗ wrong" in page
+        assert "125 M" in page
+    config.write_text(CONFIG, encoding="utf-8")
+    found = fwplan.explain(config, gpu="RTX 4070")
+    assert found.as_dict()["confidence"] == "full"
+    assert "confidence" not in report_html(found)
+    assert "What its comments claim" not in report_html(found)

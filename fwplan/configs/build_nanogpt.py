@@ -9,7 +9,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from fwplan.configs.literals import Bindings, UnreadableError, Value, evaluate, read_statements
+from fwplan.configs.expressions import UnreadableError, Value, evaluate
+from fwplan.configs.literals import Bindings, read_statements
 from fwplan.configs.nanogpt import PRETRAINED, PRETRAINED_CONTEXT, PRETRAINED_VOCAB
 from fwplan.configs.settings import (
     HARMLESS_IF_UNKNOWN,

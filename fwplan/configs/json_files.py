@@ -32,8 +32,27 @@ PLAN_KEYS = frozenset({"fwplan_version", "objective", "predicted", "reasons"})  
 # transformers' GPT2Config, for what a config.json leaves out; its blocks always have biases.
 HF_GPT2 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "context_length": 1024, "vocab_size": 50_257, "dropout": 0.1}
 HF_KEYS = HF_GPT2.keys() | {"tied_embeddings"}
-# What transformers' GPT-2 does otherwise than this model where it is set.
-_HF_MATTERS = frozenset({"add_cross_attention", "reorder_and_upcast_attn", "quantization_config"})
+# What transformers' GPT-2 does otherwise than this model where it is set to anything but these.
+_HF_AS_HERE: dict[str, tuple[object, ...]] = {
+    "activation_function": ("gelu", "gelu_new", "gelu_fast", "gelu_python", "gelu_pytorch_tanh", None),
+    "add_cross_attention": (False, None),
+    "gradient_checkpointing": (False, None),
+    "pruned_heads": ({}, None),
+    "quantization_config": (None,),
+    "reorder_and_upcast_attn": (False, None),
+}
+# The other keys of such a file: none of them changes what a step of training keeps.
+_HF_HARMLESS = frozenset(
+    {
+        *("model_type", "architectures", "transformers_version", "_name_or_path", "n_inner", "initializer_range"),
+        *("layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx", "use_cache", "torch_dtype"),
+        *("dtype", "bos_token_id", "eos_token_id", "pad_token_id", "task_specific_params", "summary_type"),
+        *("summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout", "id2label"),
+        *("label2id", "finetuning_task", "problem_type", "output_past", "output_hidden_states", "output_attentions"),
+        *("return_dict", "is_decoder", "is_encoder_decoder", "predict_special_tokens", "attn_pdrop", "embd_pdrop"),
+        *("auto_map", "_commit_hash", "_attn_implementation_autoset", "tokenizer_class"),
+    }
+)
 _NANOGPT_ONLY = ("init_from", "dataset", "decay_lr", "lr_decay_iters", "eval_only")
 
 
@@ -114,9 +133,8 @@ def _resolve(reading: Reading, top: Settings) -> None:
 def _read_hf(document: Mapping[str, Any], source: str, path: str, top: Settings) -> Reading:
     reading = Reading(path, "hf", layer(_hf_settings(document, source, path), top))
     _resolve(reading, top)
-    for key in sorted(_HF_MATTERS & document.keys()):
-        if document[key]:
-            reading.pass_over(key, _line(source, key, 0), str(document[key]))
+    _feed_forward(document, source, path, reading.settings["n_embd"])
+    _pass_over(reading, document, source)
     reading.notes.append(
         "a Hugging Face config describes the model only; training is fwplan's own, with your overrides"
     )
@@ -141,15 +159,36 @@ def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Setting
         if canonical(key) in HF_KEYS and value is not None
     ]
     defaults = {key: Setting(key, value, origin="default") for key, value in (HF_GPT2 | {"bias": True}).items()}
-    settings = layer(defaults, merge(said, path))
-    inner, width = document.get("n_inner"), settings["n_embd"].value
+    return layer(defaults, merge(said, path))
+
+
+def _feed_forward(document: Mapping[str, Any], source: str, path: str, embedding: Setting) -> None:
+    inner, width = document.get("n_inner"), embedding.value
     if inner is not None and isinstance(width, int) and inner != 4 * width:
         raise FwplanError(
             f"n_inner {inner} is not 4 x n_embd {width}: such a feed-forward layer is not supported",
             where=_place(source, "n_inner", path),
             hint="leave n_inner out, or set it to 4 * n_embd",
         )
-    return settings
+
+
+def _pass_over(reading: Reading, document: Mapping[str, Any], source: str) -> None:
+    """Name what the file sets that this model has not: by its key, or by a value that is another than here."""
+    for key in sorted(document.keys()):
+        value = document[key]
+        if key in _HF_AS_HERE:
+            other = value not in _HF_AS_HERE[key]
+        else:
+            other = key not in _HF_HARMLESS and canonical(key) not in HF_KEYS
+        if other:
+            reading.pass_over(key, _line(source, key, 0), value if isinstance(value, bool) else str(value))
+    dropout = reading.settings["dropout"]
+    for key in ("attn_pdrop", "embd_pdrop"):
+        value = document.get(key)
+        if value is not None and value != dropout.value:
+            reading.notes.append(f"{key} {value} is taken as {dropout.name} {dropout.value}: here all dropout is one")
+            if bool(value) != bool(dropout.value):
+                reading.pass_over(key, _line(source, key, 0), str(value))
 
 
 def _position(source: str, key: str, start: int = 0) -> int | None:

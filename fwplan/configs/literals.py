@@ -7,26 +7,26 @@ Everything else becomes an unknown that carries its line and the reason, so that
 from __future__ import annotations
 
 import ast
-import operator
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
+from fwplan.configs.assignments import assignment, pairs
+from fwplan.configs.expressions import UnreadableError, evaluate
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-Value: TypeAlias = bool | int | float | str | None
+    from fwplan.configs.expressions import Value
 
-# Hostile files are bounded here, not trusted: 10**10**10 must cost nothing, and a config has no honest use for these.
+# A hostile file is bounded, not trusted.
 MAX_SOURCE_BYTES = 64 * 1024  # a file of short assignments this long takes 0.4 s; nanoGPT's own are of 1 KiB
-MAX_INT_BITS = 128
-MAX_TEXT = 1000
 
 DEFINITION = "bound by an import, def or class"
 # Whoever can reach these can rebind any name at module level.
 _REBINDERS = frozenset({"exec", "eval", "globals", "locals", "vars", "setattr", "execfile"})
+_REBINDING_ATTRIBUTES = frozenset({"exec", "modules", "f_globals"})  # not eval, which is what models are put into
 _PLAIN = (ast.Assign, ast.AnnAssign, ast.Expr, ast.Pass, ast.Assert, ast.Raise)
 
 
@@ -49,10 +49,6 @@ class Bindings:
     def get(self, name: str) -> Binding | None:
         """Return what the file makes of `name`; None where it certainly leaves it alone."""
         return self.names.get(name, self.opaque)
-
-
-class UnreadableError(Exception):
-    """A value that is not certain without executing the file; the message is the reason."""
 
 
 def read_python(source: str, path: str, given: Mapping[str, Value]) -> Bindings:
@@ -107,6 +103,10 @@ def parse_python(source: str, path: str) -> ast.Module:
         ) from None
 
 
+def _rebinders(node: ast.AST) -> frozenset[str]:
+    return _REBINDERS if isinstance(node, ast.Name) else _REBINDING_ATTRIBUTES
+
+
 class _Reader:
     """Walks the module's statements in order and keeps the last binding of every name."""
 
@@ -118,17 +118,14 @@ class _Reader:
 
     def statement(self, node: ast.stmt) -> None:
         self._rebinders(node)
-        match node:
-            case ast.Assign(targets=targets, value=value):
-                self._assign(targets, value)
-            case ast.AnnAssign(target=target, value=ast.expr() as value):
-                self._assign([target], value)
-            case _:
-                pass
+        targets, value = assignment(node)
+        if value is not None:
+            self._assign(targets, value)
         plain = isinstance(node, _PLAIN)
+        done = {target.id for target in targets if isinstance(target, ast.Name)}
         for name, reason in _rebound(node):
             # A plain statement stores into its targets, done above, and beyond them only through `:=`.
-            if not plain or reason == _WALRUS:
+            if not plain or (reason == _WALRUS and name not in done):
                 self._bind(name, Binding(node.lineno, reason=reason))
 
     def finish(self) -> Bindings:
@@ -149,9 +146,9 @@ class _Reader:
             match inner:
                 case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                     in_function = True
-                case ast.Global(names=names):
+                case ast.Global(names=names) if inner is not node:
                     self.late |= {name: Binding(inner.lineno, reason="declared global in a function") for name in names}
-                case ast.Name(id=name) if name in _REBINDERS:
+                case ast.Name(id=name) | ast.Attribute(attr=name) if name in _rebinders(inner):
                     anything = Binding(inner.lineno, reason=f"{name} on line {inner.lineno} may set any name")
                     self._bind("*", anything)
                     # Walked breadth first, so a function is always seen before what is in it.
@@ -162,18 +159,19 @@ class _Reader:
 
     def _assign(self, targets: list[ast.expr], value: ast.expr) -> None:
         line = targets[0].lineno
+        found = [one for target in targets for one in pairs(target, value)]  # all are read before any is set
+        self.names |= {name: self._read(line, one) for name, one in found}
+
+    def _read(self, line: int, value: ast.expr | str) -> Binding:
+        """Return the binding of a value, or of a reason why there is none."""
+        if isinstance(value, str):
+            return Binding(line, reason=value)
         try:
-            binding = Binding(line, evaluate(value, self._lookup))
+            return Binding(line, evaluate(value, self._lookup))
         except UnreadableError as error:
-            binding = Binding(line, reason=str(error))
+            return Binding(line, reason=str(error))
         except RecursionError:
-            binding = Binding(line, reason="nested too deeply to read")
-        for target in targets:
-            if isinstance(target, ast.Name):
-                self.names[target.id] = binding
-            elif isinstance(target, ast.Tuple | ast.List):
-                for name in _stored(target):
-                    self.names[name] = Binding(line, reason="unpacked from a sequence, which is not read")
+            return Binding(line, reason="nested too deeply to read")
 
     def _lookup(self, name: str) -> Value:
         binding = self.names.get(name, self.opaque)
@@ -228,94 +226,3 @@ def _rebound(node: ast.stmt) -> Iterator[tuple[str, str]]:
                 yield name, reason
             case _:
                 pass
-
-
-def _stored(target: ast.expr) -> Iterator[str]:
-    for inner in ast.walk(target):
-        if isinstance(inner, ast.Name) and isinstance(inner.ctx, ast.Store):
-            yield inner.id
-
-
-def evaluate(node: ast.expr, lookup: Callable[[str], Value]) -> Value:
-    """Return the value of an expression made of literals, known names and arithmetic.
-
-    Raises:
-        UnreadableError: the value depends on something that only executing the file would tell.
-    """
-    match node:
-        case ast.Constant(value=bool() | int() | float() | str() | None as value):
-            return _bounded(value)
-        case ast.Name(id=name):
-            return lookup(name)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not evaluate(operand, lookup)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _number(evaluate(operand, lookup))
-            return -number if isinstance(sign, ast.USub) else +number
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
-            return _arithmetic(op, _number(evaluate(left, lookup)), _number(evaluate(right, lookup)))
-        case ast.IfExp(test=test, body=body, orelse=orelse):
-            return evaluate(body if evaluate(test, lookup) else orelse, lookup)
-        case _:
-            raise UnreadableError(_why(node))
-
-
-def _arithmetic(op: ast.operator, left: float, right: float) -> Value:
-    try:
-        return _bounded(_ARITHMETIC[type(op)](left, right))
-    except (ArithmeticError, ValueError, TypeError) as error:
-        raise UnreadableError(f"arithmetic fails: {error}") from None
-
-
-def _bounded(value: object) -> Value:
-    if isinstance(value, int) and value.bit_length() > MAX_INT_BITS:
-        raise UnreadableError(f"an integer of more than {MAX_INT_BITS} bits")
-    if isinstance(value, str) and len(value) > MAX_TEXT:
-        raise UnreadableError(f"a text of more than {MAX_TEXT} characters")
-    if isinstance(value, bool | int | float | str) or value is None:
-        return value
-    raise UnreadableError(f"a {type(value).__name__}, which is not read")
-
-
-def _number(value: Value) -> float:
-    if isinstance(value, bool | int | float):
-        return value
-    raise UnreadableError("arithmetic on a value that is not a number")
-
-
-def _power(base: float, exponent: float) -> object:
-    if isinstance(base, int) and isinstance(exponent, int) and base.bit_length() * exponent > 2 * MAX_INT_BITS:
-        raise UnreadableError(f"an integer of more than {MAX_INT_BITS} bits")
-    return base**exponent
-
-
-def _shift(value: float, bits: float) -> object:
-    if bits > MAX_INT_BITS:
-        raise UnreadableError(f"an integer of more than {MAX_INT_BITS} bits")
-    return operator.lshift(value, bits)
-
-
-_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], object]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-    ast.FloorDiv: operator.floordiv,
-    ast.Mod: operator.mod,
-    ast.Pow: _power,
-    ast.LShift: _shift,
-}
-
-
-def _why(node: ast.expr) -> str:
-    match node:
-        case ast.Call():
-            return "a call, which is never executed"
-        case ast.JoinedStr():
-            return "an f-string, which is not read"
-        case ast.Attribute() | ast.Subscript():
-            return "looked up in an object, which is not read"
-        case ast.Compare() | ast.BoolOp():
-            return "a condition, which is not read"
-        case _:
-            return f"{type(node).__name__}, an expression that is not read"

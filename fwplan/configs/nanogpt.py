@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.configs.literals import DEFINITION, Bindings, Value
+from fwplan.configs.literals import DEFINITION, Bindings
 from fwplan.configs.settings import (
     HARMLESS_IF_UNKNOWN,
     Reading,
@@ -26,6 +26,8 @@ from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from fwplan.configs.expressions import Value
 
 # train.py's defaults, under its names. It picks float16 where the GPU has no bfloat16: the same bytes.
 DEFAULTS: dict[str, Value] = {

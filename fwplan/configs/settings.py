@@ -6,13 +6,15 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from fwplan.configs.literals import Value, read_value
+from fwplan.configs.literals import read_value
 from fwplan.configs.unfamiliar import may_change_memory
 from fwplan.errors import FwplanError
 from fwplan.spec import ModelSpec, TrainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    from fwplan.configs.expressions import Value
 
 MODEL_FIELDS = frozenset(ModelSpec.model_fields)
 TRAIN_FIELDS = frozenset(TrainSpec.model_fields)

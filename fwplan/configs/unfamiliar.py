@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from fwplan.configs.literals import Value
+    from fwplan.configs.expressions import Value
 
 # Words of names that say where a run logs, saves, reads, or how long and how fast it learns: none holds a tensor.
 _HARMLESS = {

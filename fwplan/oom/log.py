@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from html import unescape
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
@@ -119,13 +120,19 @@ def _text(path: Path) -> str:
 _PREFIX = re.compile(r"^(?:\[?(?:default)?\[?(?:rank)?\d+\]?:\s?|\x1b\[[0-9;]*m)+|\x1b\[[0-9;]*m", re.MULTILINE)
 
 
+_MARKUP = re.compile(r"</?(?:span|pre|div|code|b|p|br)\b[^<>]{0,200}>")  # of a notebook that was saved as a page
+
+
 def _clean(text: str) -> str:
-    """Return a log without colours and without torchrun's "[rank0]: " before each line."""
+    """Return a log without colours, a page's markup and torchrun's "[rank0]: " before each line."""
+    if _MARKUP.search(text):
+        text = unescape(_MARKUP.sub("", text))
     return _PREFIX.sub("", text.replace("\r", "\n"))
 
 
 _STRIDED = re.compile(
-    r"empty_strided(?:_\w+)?\(\(([\d, ]+)\),\s*\([\d, ]*\),\s*(?:device='?\w+(?::\d+)?'?,\s*dtype=)?torch\.(\w+)"
+    r"empty_strided(?:_\w+)?\(\(([\d, ]+)\),\s*\([\d, ]*\),\s*"
+    r"(?:device=(?:'?\w+(?::\d+)?'?|device\([^()]{0,60}\)),\s*dtype=)?torch\.(\w+)"
 )
 
 

@@ -97,7 +97,8 @@ _ANCHOR = re.compile(
     r"|(?P<cpu>DefaultCPUAllocator):"
     r"|(?P<async>Allocation)\s+on\s+device\s+\d*\s*would"
     r"|(?P<bare>CUDA|HIP)\s+(?:driver\s+|runtime\s+)?error(?:\s*\(2\))?\s*:\s+(?:hipErrorO|o)ut\s*of\s*memory"
-    r"|(?P<blas>CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY)",
+    r"|(?P<blas>CUBLAS_STATUS_ALLOC_FAILED|CUDA_ERROR_OUT_OF_MEMORY|Triton\s+Error\s+\[CUDA\]:\s+out\s+of\s+memory"
+    r"|Cuda\s+failure\s+2\s+'out\s+of\s+memory')",
     re.IGNORECASE,
 )
 

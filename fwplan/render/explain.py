@@ -11,7 +11,7 @@ from rich.markup import escape
 from fwplan.render.figures import counted, gib_range, plain
 from fwplan.render.fixes import command_lines
 from fwplan.render.memory import memory_lines
-from fwplan.render.notes import calibration_note, loss_text
+from fwplan.render.notes import calibration_note, confidence_text, config_notes, loss_text
 from fwplan.render.terminal import WIDTH, note_lines
 from fwplan.render.trace import trace_lines
 from fwplan.units import GIB, duration_range, flops, gib, si
@@ -65,6 +65,13 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
         yield "[bold]No device named.[/] " + _fitting_text(fitting)
     else:
         yield from _fit_lines(estimate, loaded)
+        return
+    yield from _confidence_lines(loaded)
+
+
+def _confidence_lines(loaded: LoadedConfig) -> Iterator[str]:
+    text = confidence_text(loaded)
+    yield from (f"       [yellow]{escape(line)}[/]" for line in textwrap.wrap(text, WIDTH - 7))
 
 
 def _fitting_text(sizes: Sequence[int]) -> str:
@@ -80,6 +87,7 @@ def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     need = f"needs {gib_range(used)} GiB, {available / GIB:.2f} GiB available"
     if estimate.verdict == "fits":
         yield f"[bold green]fits[/] on {label}: {need}"
+        yield from _confidence_lines(loaded)
         return
     if estimate.verdict == "fits_at_point":
         yield f"[bold yellow]may fit[/] on {label}: {need}"
@@ -88,6 +96,7 @@ def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
         short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
         yield f"[bold red]error:[/] will not fit on {label}"
         yield f"       {need}: short by {short}"
+    yield from _confidence_lines(loaded)
     yield from _blame_lines(estimate, loaded)
 
 
@@ -132,8 +141,10 @@ def _claim_lines(claims: Sequence[Claim]) -> Iterator[str]:
     yield "[bold]What its comments claim[/]"
     for claim in claims:
         mark = "[green]✓[/]" if claim.right else "[red]✗[/]"
-        place = f"line {claim.line}"
-        yield f"  {mark} {place:9} {claim.topic:13} {claim.claimed:13}  true: {claim.truth}"
+        text = f"{f'line {claim.line}':9} {claim.topic:13} {claim.claimed:13}  true: {claim.truth}"
+        first, *rest = textwrap.wrap(text, WIDTH - 4, subsequent_indent=" " * 38) if len(text) > WIDTH - 4 else [text]
+        yield f"  {mark} {escape(first)}"
+        yield from (f"    {escape(line)}" for line in rest)
 
 
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
@@ -179,12 +190,7 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
-    if loaded.uncounted:
-        notes.append(f"not counted, but may change memory: {', '.join(loaded.uncounted)}")
-    if loaded.ignored:
-        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
-    if loaded.eval_only:
-        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+    notes += config_notes(loaded)
     notes += calibration_note(estimate)
     if notes:
         yield ""

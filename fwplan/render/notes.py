@@ -9,8 +9,12 @@ from fwplan.units import si
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwplan.configs import LoadedConfig
     from fwplan.estimation import Estimate
     from fwplan.planning.suggestion import Suggestion
+
+_NAMED = 3  # settings that a verdict names before it only counts them
+_LONGEST = 40  # characters of a setting's name beside a verdict
 
 
 def calibration_note(estimate: Estimate) -> list[str]:
@@ -49,3 +53,24 @@ def reason_texts(suggestion: Suggestion) -> Iterator[tuple[str, str]]:
     ):
         if answer:
             yield question, answer
+
+
+def confidence_text(loaded: LoadedConfig) -> str:
+    """Return why a verdict is less sure than its interval says, for beside it; empty where nothing lowers it."""
+    names = [place.partition(" (line ")[0][:_LONGEST] for place in loaded.uncounted]
+    if not names:
+        return ""
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return f"confidence lowered: {', '.join(names[:_NAMED])}{more} {'is' if len(names) == 1 else 'are'} not counted"
+
+
+def config_notes(loaded: LoadedConfig) -> list[str]:
+    """Return what a config holds that the estimate leaves out, as notes."""
+    notes = []
+    if loaded.uncounted:
+        notes.append(f"not counted, but may change memory: {', '.join(loaded.uncounted)}")
+    if loaded.ignored:
+        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
+    if loaded.eval_only:
+        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+    return notes

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from fwplan.plan import Plan
 from fwplan.render.figures import counted, gib_range
-from fwplan.render.notes import calibration_note
+from fwplan.render.notes import calibration_note, confidence_text, config_notes
 from fwplan.report import memory, run
+from fwplan.report.claims import claims_section
 from fwplan.report.document import document, notes_section, write_page
 from fwplan.report.fixes import fixes_section
 from fwplan.report.front import beside_section
@@ -48,6 +49,8 @@ def _sections(explanation: Explanation) -> Iterator[Html]:
     if explanation.traced is not None:
         yield traced_section(explanation.traced)
     yield run.bill_section(estimate, pretrained=explanation.loaded.pretrained)
+    if explanation.claims:
+        yield claims_section(explanation.claims)
     beside = None if explanation.loaded.pretrained else beside_section(estimate)
     if beside is not None:
         yield beside
@@ -87,6 +90,7 @@ def _header(explanation: Explanation) -> Html:
         tag("p", str(explanation.loaded.path), class_="file"),
         tag("h1", tag("span", mark, class_="mark-sign", aria_hidden="true"), " ", _verdict(explanation)),
         tag("p", _need(explanation), class_="need"),
+        *([tag("p", doubt)] if (doubt := confidence_text(explanation.loaded)) else []),
         tag("p", shape),
         class_=explanation.verdict,
     )
@@ -108,11 +112,7 @@ def _need(explanation: Explanation) -> str:
 def _notes(explanation: Explanation) -> list[str]:
     estimate, loaded = explanation.estimate, explanation.loaded
     notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ()), *calibration_note(estimate)]
-    if loaded.ignored:
-        notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
-    if loaded.eval_only:
-        notes.append("eval_only: this run never trains; what is shown is what training it would take")
-    return notes
+    return [*notes, *config_notes(loaded)]
 
 
 def _reasons(explanation: Explanation) -> dict[str, str]:

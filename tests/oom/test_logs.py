@@ -34,7 +34,8 @@ def _name(case):
 
 
 def test_there_are_enough_of_them_and_their_sources_are_named():
-    assert len(LOGS) >= 40
+    assert len(LOGS) >= 100
+    assert len({case["text"] + case.get("config", "") for case in LOGS}) == len(LOGS)
     assert all(case.get("link", "").startswith("https://github.com/") or case.get("made") for case in LOGS)
 
 
