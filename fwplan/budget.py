@@ -59,11 +59,15 @@ def device_use(spec: RunSpec, memory: Peak, device_type: str, calibration: Calib
     if calibration is not None and calibration.reserved_ratio is not None:
         measured = calibration.reserved_ratio
         ratio = Range(1.0, measured, measured + calibration.allocated_error)
-        least = Range(1.0, min(least.point, measured), min(least.high, ratio.high))
+        least = Range(1.0, _smaller(least.point, measured), _smaller(least.high, ratio.high))
     if calibration is not None and calibration.context_bytes is not None:
         context = calibration.context_bytes
     reserved = _times(allocated, ratio)
     return Use(allocated, reserved, _plus(reserved, context), _plus(_times(allocated, least), context))
+
+
+def _smaller(a: Any, b: Any) -> Any:
+    return (a + b - abs(a - b)) / 2  # of arrays, element by element
 
 
 def _resident(allocated: Range, calibration: Calibration | None) -> Range:

@@ -131,30 +131,45 @@ def calibrate(
 
     predicted_bytes is the formula's allocated peak of the spec: memory is learned from runs of comparable size only.
     """
-    device, mode = _key(device_name), _mode(spec)
-    here = [m for m in measurements if _key(m.device_name) == device]
+    mode, here = mode_of(spec), on_device(device_name, measurements)
     sized = [m for m in here if _within(m.predicted_allocated_bytes, predicted_bytes, COMPARABLE_BYTES)]
-    alike = [m for m in sized if _mode(m.spec) == mode]
+    alike = [m for m in sized if mode_of(m.spec) == mode]
     timed = _timed(spec, here)
-    contexts = [context for m in here if (context := _context(m)) is not None]
+    contexts = context_bytes(here)
     used = {id(m) for m in (*sized, *timed)}
     if not used and not contexts:
         return None
     ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes for m in alike]
     ratio = median(ratios) if ratios else None
-    segments = spec.train.expandable_segments
-    kept = [m for m in sized if m.peak_reserved_bytes and m.spec.train.expandable_segments == segments]
-    reserved = [m.peak_reserved_bytes / m.peak_allocated_bytes for m in kept if m.peak_reserved_bytes]
+    reserved = [kept for m in sized if (kept := reserved_ratio(m, spec)) is not None]
     return Calibration(
         runs=len(used) or len(contexts),
         allocated_ratio=ratio,
         allocated_error=max((abs(r / ratio - 1) for r in ratios), default=0.0) + LEAST_ERROR if ratio else LEAST_ERROR,
         reserved_ratio=max(reserved) if reserved else None,
-        context_bytes=_spread(contexts),
-        resident_bytes=_spread([m.rss_bytes - m.peak_allocated_bytes for m in sized if m.rss_bytes]),
+        context_bytes=spread(contexts),
+        resident_bytes=spread([m.rss_bytes - m.peak_allocated_bytes for m in sized if m.rss_bytes]),
         timed=timed,
-        time_factor=SAME_SHAPE_TIME if timed and _shape(timed[0].spec) == _shape(spec) else OTHER_SHAPE_TIME,
+        time_factor=SAME_SHAPE_TIME if timed and shape_of(timed[0].spec) == shape_of(spec) else OTHER_SHAPE_TIME,
     )
+
+
+def on_device(device_name: str, measurements: Iterable[Measurement]) -> list[Measurement]:
+    """Return the measurements of a device, whatever its maker's name is written before it."""
+    device = _key(device_name)
+    return [m for m in measurements if _key(m.device_name) == device]
+
+
+def reserved_ratio(measurement: Measurement, spec: RunSpec) -> float | None:
+    """Return reserved over allocated, if it was measured with the allocator's settings of the spec."""
+    same = measurement.spec.train.expandable_segments == spec.train.expandable_segments
+    reserved = measurement.peak_reserved_bytes if same else None
+    return reserved / measurement.peak_allocated_bytes if reserved else None
+
+
+def context_bytes(measurements: Iterable[Measurement]) -> list[int]:
+    """Return what the driver took beside the allocator, wherever that was measured."""
+    return [context for m in measurements if (context := _context(m)) is not None]
 
 
 def _context(measurement: Measurement) -> int | None:
@@ -166,8 +181,8 @@ def _context(measurement: Measurement) -> int | None:
     return context if context > 0 else None
 
 
-def _spread(values: Sequence[int]) -> Range | None:
-    """Return the measured values as an interval, a tenth wider on both sides; None where there are none."""
+def spread(values: Sequence[int]) -> Range | None:
+    """Return measured values as an interval, a tenth wider on both sides; None where there are none."""
     if not values:
         return None
     return Range(0.9 * min(values), median(values), 1.1 * max(values))
@@ -186,20 +201,21 @@ _DECIDES = attrgetter(
 )  # fmt: skip
 
 
-def _mode(spec: RunSpec) -> tuple[object, ...]:
+def mode_of(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides which formula was used: one mode's correction says nothing about another's."""
     return _DECIDES(spec.train), spec.train.grad_accum_steps > 1, spec.model.dropout > 0
 
 
 def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
     """Return the runs of this spec's precision and compilation: those of its very shape, else of comparable work."""
-    work, kernels, shape = micro_step_flops(spec), _kernels(spec), _shape(spec)
-    alike = [m for m in measurements if _kernels(m.spec) == kernels]
-    same = [m for m in alike if _shape(m.spec) == shape]
+    work, kernels, shape = micro_step_flops(spec), kernels_of(spec), shape_of(spec)
+    alike = [m for m in measurements if kernels_of(m.spec) == kernels]
+    same = [m for m in alike if shape_of(m.spec) == shape]
     return tuple(same or [m for m in alike if _within(m.micro_step_flops, work, COMPARABLE_FLOPS)])
 
 
-def _kernels(spec: RunSpec) -> tuple[object, ...]:
+def kernels_of(spec: RunSpec) -> tuple[object, ...]:
+    """Return what decides whose speed says something about whose."""
     return spec.train.dtype, spec.train.compile, spec.train.attention, spec.train.parallel
 
 
@@ -207,7 +223,7 @@ def _within(a: float, b: float, factor: float) -> bool:
     return b / factor <= a <= b * factor
 
 
-def _shape(spec: RunSpec) -> tuple[object, ...]:
+def shape_of(spec: RunSpec) -> tuple[object, ...]:
     """Return all that sets a micro-step's speed."""
     train = spec.train
     optimizer = (train.optimizer, train.optimizer_impl)

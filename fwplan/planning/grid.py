@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.calibration import COMPARABLE_BYTES, COMPARABLE_FLOPS, calibrate
+from fwplan.calibration import on_device
 from fwplan.estimators.parameters import total_parameters
-from fwplan.estimators.speed import executed_per_token, model_per_token, step_parts
+from fwplan.estimators.speed import model_per_token, step_parts
+from fwplan.planning.learned import needed_bytes, time_ratio
 from fwplan.target import hardware
-from fwplan.vectorised import needed, peak_allocated
+from fwplan.vectorised import peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +59,8 @@ class Grid:
 def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     """Return the whole space's memory and speed on a device."""
     known: dict[Any, Any] = {}
-    planes = zip(*(_plane(space, mode, target, past, known) for mode in space.modes), strict=True)
+    here = on_device(target.label, past)
+    planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
     model = space.modes[0].model
     total = total_parameters(model, space.L, space.C)
@@ -103,20 +105,8 @@ def _plane(
     peak = peak_allocated(mode, n_layer=space.L, n_head=space.H, n_embd=space.C, micro_batch_size=space.B)
     speed = hardware(mode.train, target)
     micro, optimizer = _seconds(space, mode, speed, known)
-    need = np.empty(peak.shape)
-    work = _work(space, mode) if past else None
-    for here in _alike(peak, work, past):
-        first = np.argwhere(here)[0]
-        spec = space.spec(space.modes.index(mode), int(first[0]), int(first[1]))
-        calibration = calibrate(spec, int(peak[here][0]), target.label, past) if past else None
-        need[here] = needed(mode, peak[here], calibration).high
-        measured = calibration.step_seconds(spec, speed) if calibration else None
-        if measured is not None:
-            expected = spec.train.grad_accum_steps * micro[tuple(first)] + optimizer[tuple(first)]
-            ratio = np.sqrt(measured[0] * measured[1]) / expected
-            if np.isfinite(ratio):
-                micro[here], optimizer[here] = micro[here] * ratio, optimizer[here] * ratio
-    return need, micro, optimizer
+    ratio = time_ratio(space, mode, past, speed, known)
+    return needed_bytes(mode, peak, past), micro * ratio, optimizer * ratio
 
 
 def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:
@@ -127,22 +117,3 @@ def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[An
     low, high = step_parts(mode.model, mode.train, speed, B=B, C=C, L=L, T=mode.sequence_length, known=known)
     micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
     return micro, optimizer
-
-
-def _work(space: Space, mode: RunSpec) -> Any:
-    """Return the FLOPs of a micro-step, by which past runs are compared."""
-    T = mode.sequence_length
-    return executed_per_token(mode.model, mode.train, C=space.C, L=space.L, T=T) * (1.0 * space.B * T)
-
-
-def _alike(peak: Any, work: Any, past: Sequence[Measurement]) -> list[Any]:
-    """Return masks of the runs that the same past runs speak about; together they cover all."""
-    if not past:
-        return [np.ones(peak.shape, dtype=bool)]
-    edges = ((peak, COMPARABLE_BYTES, [m.predicted_allocated_bytes for m in past]),
-             (work, COMPARABLE_FLOPS, [m.micro_step_flops for m in past]))  # fmt: skip
-    group = np.zeros(peak.shape, dtype=np.int64)
-    for values, factor, seen in edges:
-        cuts = sorted({end for value in seen for end in (value / factor, value * factor)})
-        group = group * (len(cuts) + 1) + np.searchsorted(cuts, values)
-    return [group == number for number in np.unique(group)]

@@ -128,14 +128,11 @@ def test_the_next_batch_is_read_while_one_is_used(make_spec, shards):
 
 
 def test_closing_waits_for_the_reader(make_spec, shards):
-    def readers():
-        return sum(thread.name.startswith("batches") for thread in threading.enumerate())
-
-    before = readers()
     with _batches(make_spec(), shards) as batches:
         list(batches.step(0))
-        assert readers() == before + 1
-    assert readers() == before
+        (reader,) = batches._reader._threads
+        assert reader.is_alive()
+    assert not reader.is_alive()
 
 
 def test_reading_ahead_changes_no_batch(make_spec, shards):
