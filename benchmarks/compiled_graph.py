@@ -14,7 +14,6 @@ import contextlib
 import sys
 import textwrap
 from collections import Counter
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -209,8 +208,8 @@ def closed_form_slopes(spec: RunSpec) -> Slopes:
     rows, totals = [], []
     for _ in range(4 * len(UNITS)):
         B, T, H, C, L, V = (int(draw.integers(2, 90)) for _ in range(6))
-        drawn = replace(
-            s, B=B, T=T, N=B * T, H=H, C=C, L=L, V=8 * V, K=L if kept else 0, R=0 if kept else L,
+        drawn = s._replace(
+            B=B, T=T, N=B * T, H=H, C=C, L=L, V=8 * V, K=L if kept else 0, R=0 if kept else L,
             linear=12 * C * C,
         )  # fmt: skip
         rows.append([unit(drawn) for unit in UNITS.values()])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,8 +51,8 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
     if every == 1:
         return _peak(s, spec)
     above: Any = (arrays[0] - 1) % every  # blocks above the highest recomputed one decide which lines there are
-    topmost = _peak(replace(s, above=0, recomputes_top=True), spec)
-    return np.where(above == 0, topmost, _peak(replace(s, above=above, recomputes_top=False), spec))
+    topmost = _peak(s._replace(above=0, recomputes_top=True), spec)
+    return np.where(above == 0, topmost, _peak(s._replace(above=above, recomputes_top=False), spec))
 
 
 def needed(spec: RunSpec, peak: Ints, calibration: Calibration | None) -> Range:
@@ -84,8 +84,7 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
     N = B * s.T
     E = spec.train.eval_micro_batch_size or 0
     R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
-    return replace(
-        s,
+    return s._replace(
         B=B,
         N=N,
         C=C,

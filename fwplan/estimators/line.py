@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.phases import Phase
@@ -27,14 +28,16 @@ class Line(NamedTuple):
     status: Status = "exact"
 
 
-_BITS = tuple((phase, phase.value) for phase in Phase)  # an enum's .value is a slow property
-
-
 def phase_totals(lines: Iterable[Line], phases: Phase) -> dict[Phase, int]:
     """Return bytes alive in each of the phases: the sum of the lines that name it."""
     alike: dict[int, int] = {}  # bytes of the lines that live in the same phases
     for line in lines:
-        when = int(line.phases)
+        when = line.phases._value_  # an enum's own & and .value are slow
         alike[when] = alike.get(when, 0) + line.bytes
-    wanted, items = int(phases), alike.items()
-    return {phase: sum([size for when, size in items if when & bit]) for phase, bit in _BITS if bit & wanted}
+    items = list(alike.items())
+    return {phase: sum([size for when, size in items if when & bit]) for phase, bit in _bits(phases)}
+
+
+@cache
+def _bits(phases: Phase) -> tuple[tuple[Phase, int], ...]:
+    return tuple((phase, phase.value) for phase in Phase if phase & phases)

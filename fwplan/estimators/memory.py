@@ -58,12 +58,15 @@ def estimate_memory(spec: RunSpec) -> Memory:
     lines = tuple([line for line in memory_lines(s, spec) if line.bytes])
     totals = phase_totals(lines, phases_of(s))
     phase = max(totals, key=totals.__getitem__)
+    step_bytes = totals[phase]
+    if s.evaluates:
+        step_bytes = max([total for when, total in totals.items() if when & STEP_PHASES])
     return Memory(
         lines=lines,
         totals=totals,
         phase=phase,
         allocated_bytes=totals[phase],
-        step_bytes=max([total for when, total in totals.items() if when & STEP_PHASES]),
+        step_bytes=step_bytes,
         allocated_interval=_interval(spec, s, lines, totals[phase]),
         status="exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior",
     )

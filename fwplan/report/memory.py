@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from fwplan.estimators.phases import Phase
@@ -119,7 +118,7 @@ def _tensor(line: Line) -> str:
 def _letters(estimate: Estimate) -> Html:
     """Return what the formulas' letters stand for in this run."""
     found = sizes(estimate.spec)
-    numbers = [(field.name, getattr(found, field.name)) for field in fields(found) if len(field.name) == 1]
+    numbers = [(name, value) for name, value in found._asdict().items() if len(name) == 1]
     said = ", ".join(f"{name} = {value:,}" for name, value in numbers)
     meaning = (
         "B micro-batch, T sequence, N = B T, C width, H heads, L blocks, V vocabulary, n tokens of a chunk, "
