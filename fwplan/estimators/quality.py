@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 # Besiroglu et al. 2024 (arXiv 2404.10102), their refit of Hoffmann et al. 2022: L = E + A / N^a + B / D^b.
 E, A, B, ALPHA, BETA = 1.8172, 482.01, 2085.43, 0.3478, 0.3658
-# Muennighoff et al. 2023 (arXiv 2305.16264), fitted on 182 runs: the worth of repeated tokens decays with R*_D.
-REPETITION_DECAY = 15.387756
+# Muennighoff et al. 2023 (arXiv 2305.16264), fitted on 182 runs: the worth of repeated tokens decays with R*_D, that of
+# parameters beyond what the unique tokens are compute-optimal for with R*_N.
+REPETITION_DECAY, EXCESS_DECAY = 15.387756, 5.309743
+MOST_EPOCHS = 40  # beyond this many, repetition is worth nothing (the same)
 # Validation loss of GPT-2 124M on FineWeb less the law's: 3.276 at 5 B tokens (modded-nanogpt's AdamW record) is 0.13
 # above, 3.272 at 10.26 B (llm.c) 0.26 above; other laws leave 0.08. The law was fitted on other text and vocabulary.
 FINEWEB_OFFSET = (0.08, 0.175, 0.27)
@@ -31,6 +33,34 @@ def effective_tokens(tokens: float, unique_tokens: float | None) -> float:
     return unique_tokens * (1 + REPETITION_DECAY * (1 - math.exp(-repeats / REPETITION_DECAY)))
 
 
+def optimal_parameters(tokens: float) -> float:
+    """Return the parameters for which so many tokens are compute-optimal by the law (about 20 tokens each)."""
+    scale = (ALPHA * A / (BETA * B)) ** (1 / (ALPHA + BETA))
+    return float(scale * (tokens * scale) ** (BETA / ALPHA))
+
+
+def effective_parameters(parameters: float, tokens: float, unique_tokens: float | None) -> float:
+    """Return the parameters that N are worth where unique_tokens are repeated (Muennighoff et al., equation 6).
+
+    Their formula is for repeated text. Up to one epoch all parameters count, at MOST_EPOCHS it holds in full; between,
+    the share of tokens that are fresh weighs the two (ours), so that nothing jumps where the second epoch begins.
+    """
+    if unique_tokens is None or tokens <= unique_tokens:
+        return parameters
+    enough = optimal_parameters(unique_tokens)
+    if parameters <= enough:
+        return parameters
+    worn = enough * (1 + EXCESS_DECAY * (1 - math.exp(-(parameters / enough - 1) / EXCESS_DECAY)))
+    fresh = max(0.0, (unique_tokens / tokens - 1 / MOST_EPOCHS) / (1 - 1 / MOST_EPOCHS))
+    return float(parameters**fresh * worn ** (1 - fresh))
+
+
+def repeated_loss(parameters: float, tokens: float, unique_tokens: float | None) -> float:
+    """Return the law's loss in nats of N parameters on tokens drawn from unique_tokens (None: all are fresh)."""
+    worth = effective_parameters(parameters, tokens, unique_tokens)
+    return law_loss(worth, effective_tokens(tokens, unique_tokens))
+
+
 def law_loss(parameters: float, tokens: float) -> float:
     """Return the scaling law's loss in nats, on its own data, for N parameters and D effective tokens."""
     return E + A / math.pow(parameters, ALPHA) + B / math.pow(tokens, BETA)
@@ -49,6 +79,10 @@ def expected_loss(parameters: float, tokens: float, unique_tokens: float | None 
     """Return the loss to expect on FineWeb from N parameters trained on so many tokens; None: far below its data."""
     if not in_range(parameters, effective_tokens(tokens, unique_tokens)):
         return None
-    law = law_loss(parameters, effective_tokens(tokens, unique_tokens))
+    return on_fineweb(repeated_loss(parameters, tokens, unique_tokens))
+
+
+def on_fineweb(law: float) -> ExpectedLoss:
+    """Return what the law's loss means on FineWeb-like text."""
     low, point, high = (law + offset for offset in FINEWEB_OFFSET)
     return ExpectedLoss(low, point, high)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.planning.request import FASTEST_SLACK
-
 if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
     from fwplan.planning.horizon import Horizon
@@ -29,6 +27,7 @@ class Best:
 
     micro: Any  # which micro-batch
     loss: Any
+    lowest: Any  # of all its runs; the best one is the fastest that can hardly be told from it
     seconds: Any
     needed: Any
     tokens: Any
@@ -54,6 +53,7 @@ def best_of_each_shape(grid: Grid, horizon: Horizon, available: float) -> Best:
     return Best(
         micro=micro,
         loss=loss[rows, micro],
+        lowest=loss.min(axis=1),
         seconds=seconds[rows, micro],
         needed=grid.needed[0][rows, micro],
         tokens=horizon.tokens[0][rows, micro],
@@ -67,24 +67,27 @@ def pick(best: Best, objective: Objective, *, target: float | None = None) -> in
 
     Args:
         best: every shape's best run.
-        objective: what is best.
+        objective: what is best; "fastest" is "cheapest" to the loss that it may have, see decide.py.
         target: "cheapest": the law's loss that has to be reached.
     """
-    ratio = best.tokens / best.parameters
-    ok = best.ok & (ratio >= LEAST_TOKENS_PER_PARAMETER)
     if not best.ok.any():
         return None
     if objective == "cheapest":
-        reached = best.ok & (best.loss <= (target if target is not None else np.inf) + 1e-9)
+        reached = reaches(best, target)
         return _least(np.where(reached, best.seconds, np.inf), best.loss) if reached.any() else None
+    ratio = best.tokens / best.parameters
+    ok = best.ok & (ratio >= LEAST_TOKENS_PER_PARAMETER)
     if not ok.any():
         return _least(np.where(best.ok, -ratio, np.inf), best.seconds)
     if objective == "largest":
         enough = ok & (ratio >= min(LARGEST_TOKENS_PER_PARAMETER, float(ratio[ok].max())))
         return _least(np.where(enough, -best.parameters, np.inf), best.loss)
-    least = best.loss[ok].min()
-    slack = FASTEST_SLACK if objective == "fastest" else LOSS_TOLERANCE
-    return _least(np.where(ok & (best.loss <= least + slack), best.seconds, np.inf), best.loss)
+    return _least(np.where(ok & (best.loss <= best.lowest[ok].min() + LOSS_TOLERANCE), best.seconds, np.inf), best.loss)
+
+
+def reaches(best: Best, target: float | None) -> Any:
+    """Return the shapes that reach the law's loss `target`; all that fit, where there is none: a mask."""
+    return judged(best) & (best.loss <= (target if target is not None else np.inf) + 1e-9)
 
 
 def _least(first: Any, second: Any) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwplan.estimators.quality import ExpectedLoss, expected_loss
+from fwplan.estimators.quality import ExpectedLoss, effective_tokens, in_range, on_fineweb
 from fwplan.estimators.speed import middle
 from fwplan.planning.choose import judged, pareto
 from fwplan.planning.horizon import seconds_allowed
@@ -81,13 +81,14 @@ class Front:
 
     def _point(self, shape: int, *, on_front: bool) -> Point:
         best, space, data = self.best, self.grid.space, self.request.data
-        tokens = float(best.tokens[shape])
+        tokens, parameters = float(best.tokens[shape]), float(self.grid.parameters[shape, 0])
+        fresh = effective_tokens(tokens, data.tokens if data else None)
         return Point(
             n_layer=int(space.L[shape, 0]),
             n_embd=int(space.C[shape, 0]),
             parameters=int(best.parameters[shape]),
             tokens=round(tokens),
-            loss=expected_loss(float(self.grid.parameters[shape, 0]), tokens, data.tokens if data else None),
+            loss=on_fineweb(float(best.loss[shape])) if in_range(parameters, fresh) else None,
             seconds=float(best.seconds[shape]) if self.grid.timed else None,
             needed_bytes=round(best.needed[shape]),
             headroom_bytes=round(self.available - best.needed[shape]),

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.errors import FwplanError
-from fwplan.estimators.quality import FINEWEB_OFFSET
+from fwplan.errors import ExitCode, FwplanError
+from fwplan.estimators.quality import FINEWEB_OFFSET, MOST_EPOCHS
 from fwplan.planning.laws import (
-    effective_tokens_many,
+    eval_batches_many,
     evaluation_share_many,
-    law_loss_many,
+    repeated_loss_many,
     tokens_for_loss,
     tokens_per_step_many,
 )
@@ -21,9 +21,6 @@ from fwplan.recipe import EVALUATION_SHARE
 if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
     from fwplan.planning.request import Request
-
-# Repetition beyond this many epochs is worth nothing (Muennighoff et al. 2023): without --tokens the plan stops there.
-MOST_EPOCHS = 40
 
 
 @dataclass(frozen=True)
@@ -39,14 +36,25 @@ class Horizon:
 
 
 def seconds_allowed(request: Request, watts: float | None) -> float:
-    """Return the longest that the run may take: the hours, or what the money pays for."""
+    """Return the longest that the run may take: the hours, or what the money pays for.
+
+    Raises:
+        FwplanError: money is to bound it, and what an hour costs is unknown.
+    """
+    if request.budget is None:
+        return request.hours * 3600
     rate = cost_per_hour(request, watts)
-    by_money = request.budget / rate * 3600 if request.budget is not None and rate else np.inf
-    return float(min(request.hours * 3600, by_money))
+    if rate is None:
+        raise FwplanError(
+            f"what an hour on {request.target.label} costs is unknown, as its power is: --budget sets no bound",
+            hint="name the card with --gpu, or say --gpu-hour-price alone",
+            exit_code=ExitCode.UNDECIDABLE,
+        )
+    return float(min(request.hours, request.budget / rate) * 3600)
 
 
 def cost_per_hour(request: Request, watts: float | None) -> float | None:
-    """Return rent and electricity of an hour; None where neither price is given, or the power is unknown."""
+    """Return rent and electricity of an hour of all devices; None: neither price is given, or the power is unknown."""
     if request.gpu_hour_price is None and request.kwh_price is None:
         return None
     power = 0.0
@@ -54,7 +62,7 @@ def cost_per_hour(request: Request, watts: float | None) -> float | None:
         if watts is None:
             return None
         power = watts / 1000 * request.kwh_price
-    return (request.gpu_hour_price or 0.0) + power
+    return float(((request.gpu_hour_price or 0.0) + power) * request.pins.get("world_size", 1))
 
 
 def tokens_allowed(request: Request, parameters: Any) -> Any:
@@ -76,9 +84,15 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
         FwplanError: neither tokens nor data nor time bound the run.
     """
     T = request.context_length
-    sequences = grid.space.B * 1.0
+    sequences = grid.space.B * float(grid.space.modes[0].train.world_size)  # that all processes take in a micro-step
     most = tokens_allowed(request, grid.parameters)
     seconds = seconds_allowed(request, grid.watts)
+    if not grid.timed and request.budget is not None:
+        raise FwplanError(
+            f"how fast {request.target.label} is is unknown, so --budget sets no bound",
+            hint="give --tokens alone",
+            exit_code=ExitCode.UNDECIDABLE,
+        )
     if not grid.timed and not np.isfinite(most).all():
         raise FwplanError(
             f"how fast {request.target.label} is is unknown, so --hours alone sets no horizon",
@@ -100,8 +114,9 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
     steps = np.fmin(affordable, wanted)
     tokens = steps * per_step
     unique = request.data.tokens if request.data else None
-    possible = (steps >= 1) & (tokens >= T) & ((sequences * T <= batch) | (sequences == grid.space.B.min()))
-    loss = law_loss_many(grid.parameters, effective_tokens_many(np.maximum(tokens, 1), unique))
+    possible = (steps >= 1) & (tokens >= T) & ((sequences * T <= batch) | (grid.space.B.min() == grid.space.B))
+    seen = np.maximum(np.minimum(tokens, most), 1)  # the last step's surplus is no merit
+    loss = repeated_loss_many(grid.parameters, seen, unique)
     whole = 1 + _evaluations(grid, request, accumulation, steps)
     return Horizon(accumulation, steps, tokens, steps * step * whole, loss, possible)
 
@@ -114,6 +129,9 @@ def _affordable(grid: Grid, request: Request, accumulation: Any, most: Any) -> A
 
 def _evaluations(grid: Grid, request: Request, accumulation: Any, steps: Any) -> Any:
     """Return what evaluations add to the time of the steps, as a share."""
-    train = grid.space.modes[0].train
-    sizes = (train.eval_micro_batch_size or grid.space.B) / grid.space.B
-    return evaluation_share_many(steps, accumulation, train.eval_batches * sizes, request.pins.get("eval_interval"))
+    train, B = grid.space.modes[0].train, grid.space.B
+    evaluated = train.eval_micro_batch_size or B
+    batches = request.pins.get("eval_batches")
+    if batches is None:
+        batches = eval_batches_many(steps, accumulation, evaluated * request.context_length)
+    return evaluation_share_many(steps, accumulation, batches * evaluated / B, request.pins.get("eval_interval"))

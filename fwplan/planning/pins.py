@@ -13,7 +13,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 # What --set does not take: sizes that have an option of their own, and what a plan's horizon decides.
-_TAKEN = {"context_length": "--context", "max_steps": "--tokens", "max_tokens": "--tokens"}
+_TAKEN = {
+    "context_length": "--context",
+    "sequence_length": "--context",
+    "max_steps": "--tokens",
+    "max_tokens": "--tokens",
+}
 # What makes sense in one mode only pins that mode too.
 _IMPLIED: dict[str, dict[str, Any]] = {
     "checkpoint_every": {"checkpointing": "block"},

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from fwplan.estimators.quality import in_range
-from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE, best_of_each_shape
+from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
+from fwplan.planning.decide import decide
 from fwplan.planning.grid import fastest_that_fits
-from fwplan.planning.horizon import horizon_of
 from fwplan.units import GIB, si
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from fwplan.planning.choose import Best, Place
+    from fwplan.planning.decide import Decision
     from fwplan.planning.grid import Grid
     from fwplan.planning.horizon import Horizon
     from fwplan.planning.request import Request
+
+
+_ALIKE = 0.01  # figures closer than this are not told apart
 
 
 def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
@@ -50,22 +56,23 @@ def _compared(best: Best, shape: int, other: int) -> str:
     ratio = best.tokens[other] / best.parameters[other]
     if ratio < LEAST_TOKENS_PER_PARAMETER <= best.tokens[shape] / best.parameters[shape]:
         return f"{name} would get {ratio:.2g} tokens each, too few for the scaling laws to judge"
-    change = _change(best, shape, other)
     share = best.tokens[other] / best.tokens[shape]
-    if abs(share - 1) > 0.01:
-        return f"{name} would see {share:.0%} of these tokens; the law expects {change}"
-    time = best.seconds[other] / best.seconds[shape] if best.seconds[shape] else 1.0
-    return f"{name} would take {time:.2f} times as long for {change}"
+    costs = [f"see {share:.0%} of these tokens"] if abs(share - 1) > _ALIKE else []
+    if not best.seconds[shape]:
+        costs.append("take a time that is unknown")
+    elif abs((time := best.seconds[other] / best.seconds[shape]) - 1) > _ALIKE:
+        costs.append(f"take {time:.2f} times as long")
+    return f"{name} would {' and '.join(costs) or 'take as long'}; {_change(best, shape, other)}"
 
 
 def _change(best: Best, shape: int, other: int) -> str:
     """Return what the law says of another shape; far below its data only whether that is better or worse."""
     change = float(best.loss[other] - best.loss[shape])
-    if all(in_range(best.parameters[i], best.tokens[i]) for i in (shape, other)):
-        return (
-            f"{change:+.3f} nats" if abs(change) >= LOSS_TOLERANCE else f"no difference (under {LOSS_TOLERANCE} nats)"
-        )
-    return f"a {'higher' if change > 0 else 'lower'} loss, but was fitted on far larger runs"
+    if not all(in_range(best.parameters[i], best.tokens[i]) for i in (shape, other)):
+        return f"the law, fitted on far larger runs, expects a {'higher' if change > 0 else 'lower'} loss"
+    if abs(change) < LOSS_TOLERANCE:
+        return f"the law sees no difference (under {LOSS_TOLERANCE} nats)"
+    return f"the law expects {change:+.3f} nats"
 
 
 def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, available: float) -> str:
@@ -83,7 +90,7 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     if not horizon.possible[0][after[1:]]:
         return f"micro-batch {sizes[micro + 1]} would make the batch larger than advised"
     if not grid.timed:
-        return f"micro-batch {sizes[micro]} is the largest of the plainest mode"
+        return f"micro-batch {sizes[micro + 1]} fits too; whether it would be faster is unknown"
     change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
     cost = f"{change:+.1%} time a token" if abs(change) >= 0.0005 else "as much time a token"
     return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}"
@@ -95,32 +102,68 @@ def _per_token(grid: Grid, horizon: Horizon, place: Place) -> float:
     return float(step / (accumulation * size))
 
 
-def sensitivity(grid: Grid, fastest: Grid, request: Request, available: float, loss: float) -> tuple[str, ...]:
-    """Return what would lower the expected loss if there were more of it, the most first.
+def sensitivity(grid: Grid, fastest: Grid, found: Decision, request: Request, available: float) -> tuple[str, ...]:
+    """Return what would better the answer if there were more of it, the most first.
 
-    fastest is the grid of the fastest modes that fit what is available.
+    Args:
+        grid: all modes.
+        fastest: those that are the fastest and fit what is available.
+        found: the decision.
+        request: what was asked for.
+        available: bytes of the device.
     """
-    changes: list[tuple[float, str]] = []
-    more: dict[str, dict[str, Any]] = {"twice the hours": {"hours": 2 * request.hours}}
+    room = 1.5 * available
+    more = {"half as much memory again": decide(fastest_that_fits(grid, room)[0], request, room)}
+    for name, change in _more(fastest, request):
+        more[name] = decide(fastest, replace(request, **change), available)
+    said = [(gain, f"{name}: {text}") for name, other in more.items() for gain, text in _gain(found, other, request)]
+    return tuple(text for _, text in sorted(said, reverse=True))
+
+
+def _more(grid: Grid, request: Request) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield what there could be more of beside memory; of a run that ends at its loss, nothing."""
+    if request.objective in {"cheapest", "fastest"}:
+        return
+    if grid.timed:
+        yield "twice the hours", {"hours": 2 * request.hours}
     if request.tokens:
-        more["twice the tokens"] = {"tokens": 2 * request.tokens}
+        yield "twice the tokens", {"tokens": 2 * request.tokens}
     if request.budget is not None:
-        more["twice the money"] = {"budget": 2 * request.budget}
+        yield "twice the money", {"budget": 2 * request.budget}
     if request.data and request.data.tokens:
-        more["twice the text"] = {"data": request.data.model_copy(update={"tokens": 2 * request.data.tokens})}
-    for name, change in more.items() if request.objective != "cheapest" else ():
-        changes.append((_lowest(fastest, replace(request, **change), available), name))
-    if request.objective != "cheapest":
-        changes.append(
-            (
-                _lowest(fastest_that_fits(grid, 1.5 * available)[0], request, 1.5 * available),
-                "half as much memory again",
-            )
-        )
-    return tuple(f"{name}: {low - loss:+.3f} nats" for low, name in sorted(changes) if np.isfinite(low))
+        yield "twice the text", {"data": request.data.model_copy(update={"tokens": 2 * request.data.tokens})}
 
 
-def _lowest(grid: Grid, request: Request, available: float) -> float:
-    best = best_of_each_shape(grid, horizon_of(grid, request), available)
-    ok = best.ok & (best.tokens >= LEAST_TOKENS_PER_PARAMETER * best.parameters)
-    return float(best.loss[ok].min()) if ok.any() else float("inf")
+def _gain(found: Decision, other: Decision, request: Request) -> Iterator[tuple[float, str]]:
+    """Yield by how much another decision is better in what the objective asks for, as a rank and in words."""
+    if found.shape is None or other.shape is None:
+        return
+    ours, theirs = _Figures.of(found.best, found.shape), _Figures.of(other.best, other.shape)
+    if request.objective == "largest":
+        if theirs.parameters > 1.01 * ours.parameters:
+            yield theirs.parameters / ours.parameters, f"{si(theirs.parameters)} parameters"
+    elif request.objective in {"cheapest", "fastest"}:
+        share = theirs.seconds / ours.seconds if ours.seconds else 1.0
+        if share < 1 - _ALIKE:
+            yield 1 / share, f"{share:.2f} of the time"
+    elif ours.loss - theirs.loss >= LOSS_TOLERANCE and ours.judged and theirs.judged:
+        yield ours.loss - theirs.loss, f"{theirs.loss - ours.loss:+.3f} nats"
+
+
+class _Figures(NamedTuple):
+    """A shape's best run."""
+
+    parameters: float
+    seconds: float
+    tokens: float
+    loss: float
+
+    @classmethod
+    def of(cls, best: Best, shape: int) -> _Figures:
+        """Return a shape's."""
+        return cls(*(float(getattr(best, name)[shape]) for name in cls._fields))
+
+    @property
+    def judged(self) -> bool:
+        """Whether the law was fitted on runs like this."""
+        return in_range(self.parameters, self.tokens)

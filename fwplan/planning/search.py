@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,12 +12,13 @@ from fwplan.budget import available_bytes
 from fwplan.calibration import load_measurements
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import estimate
-from fwplan.estimators.quality import FINEWEB_OFFSET
+from fwplan.estimators.quality import FINEWEB_OFFSET, E
 from fwplan.estimators.speed import middle, model_flops
-from fwplan.planning.choose import Best, best_of_each_shape, pareto, pick
+from fwplan.planning.choose import judged, pareto, reaches
+from fwplan.planning.decide import decide, law_target
 from fwplan.planning.front import Front
 from fwplan.planning.grid import fastest_that_fits, grid_of
-from fwplan.planning.horizon import horizon_of, seconds_allowed
+from fwplan.planning.horizon import seconds_allowed
 from fwplan.planning.reasons import sensitivity, why_not_bigger, why_not_larger_micro_batch, why_not_smaller
 from fwplan.planning.space import space_of
 from fwplan.planning.suggestion import Candidate, Suggestion
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from fwplan.measurement import Measurement
     from fwplan.planning.choose import Place
+    from fwplan.planning.decide import Decision
     from fwplan.planning.grid import Grid
     from fwplan.planning.horizon import Horizon
     from fwplan.planning.request import Request
@@ -57,18 +59,17 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         )
     grid = grid_of(space_of(request), request.target, past)
     fastest, modes = fastest_that_fits(grid, available)
-    horizon = horizon_of(fastest, request)
-    best = best_of_each_shape(fastest, horizon, available)
-    target = request.loss - FINEWEB_OFFSET[1] if request.loss is not None else None
+    found = decide(fastest, request, available)
     while True:
-        shape = pick(best, request.objective, target=target)
+        shape, best, horizon = found.shape, found.best, found.horizon
         if shape is None:
-            raise _nothing(request, grid, best, available)
+            raise _nothing(found, grid, available)
         chosen = _candidate(grid, horizon, best.at(shape, modes), request, past)
         if chosen.fits(available):  # as the arrays say; the scalar estimate has the last word
             break
-        best = _without(best, shape)
-    others = [_candidate(grid, horizon, best.at(i, modes), request, past) for i in _others(best, shape)]
+        found = found.without(shape)
+    _refuse_warmup(chosen)
+    others = [_candidate(grid, horizon, best.at(i, modes), request, past) for i in _others(found, shape)]
     return Suggestion(
         request=request,
         pick=chosen,
@@ -76,28 +77,38 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         why_not_bigger=why_not_bigger(grid, best, shape, available),
         why_not_smaller=why_not_smaller(best, shape),
         why_not_larger_micro_batch=why_not_larger_micro_batch(grid, horizon, best.at(shape, modes), available),
-        sensitivity=sensitivity(grid, fastest, request, available, float(best.loss[shape])),
+        sensitivity=sensitivity(grid, fastest, found, request, available),
         shapes=grid.space.shapes,
         runs=grid.space.runs,
         front=Front(request, fastest, best, shape, available),
     )
 
 
-def _without(best: Best, shape: int) -> Best:
-    ok = best.ok.copy()
-    ok[shape] = False
-    return replace(best, ok=ok)
+def _refuse_warmup(chosen: Candidate) -> None:
+    """Raise where a pinned warm-up never ends."""
+    train = chosen.spec.train
+    if (train.warmup_steps or 0) >= (train.max_steps or 0) > 1:
+        raise FwplanError(
+            f"a warm-up of {train.warmup_steps:,} steps never ends: the run has {train.max_steps:,}",
+            where="--set",
+            hint="a fiftieth of the run is customary",
+        )
 
 
-def _nothing(request: Request, grid: Grid, best: Best, available: float) -> FwplanError:
+def _nothing(found: Decision, grid: Grid, available: float) -> FwplanError:
+    request, best = found.goal, found.best
     label = request.target.label
     if best.ok.any() and request.objective == "cheapest":
         reached = float(best.loss[best.ok].min()) + FINEWEB_OFFSET[1]
+        floor = E + FINEWEB_OFFSET[1]
+        more = "give more --hours or --tokens" if (request.loss or 0) > floor else f"the law ends at {floor:.2f}"
         return FwplanError(
             f"no run on {label} is expected to reach {request.loss:g} nats within these budgets",
-            hint=f"the lowest is {reached:.2f}; give more --hours or --tokens",
+            hint=f"the lowest is {reached:.2f}; {more}",
         )
     if (grid.needed <= available).any():
+        if request.epochs is not None:
+            return FwplanError("these --epochs hold not one step", hint="give more --epochs, or more text")
         return FwplanError("not one step fits into the time and money", hint="give more --hours, or more --budget")
     pinned = " with these pins" if request.pins else ""
     return FwplanError(
@@ -113,25 +124,24 @@ def _less(request: Request) -> str:
     return "keep less free with --margin" if request.margin_bytes else "a shorter --context needs less"
 
 
-def _others(best: Best, shape: int) -> list[int]:
-    """Return up to four of the Pareto set: the best larger one, and smaller ones by time and by memory."""
-    front = pareto(best)
-    front[shape] = False
-    loss = np.where(front, best.loss, np.inf)
-    found: list[int] = []
+def _others(found: Decision, shape: int) -> list[int]:
+    """Return up to four others: the best larger one, then of the Pareto set smaller ones by time and by memory."""
+    best, goal = found.best, found.goal
+    worth = reaches(best, law_target(goal)) if goal.objective == "cheapest" else judged(best)
+    front = pareto(best) & worth
+    others: list[int] = []
 
     def add(mask: Any) -> None:
-        ranked = np.where(mask, loss, np.inf)
-        if np.isfinite(ranked).any() and int(ranked.argmin()) not in found:
-            found.append(int(ranked.argmin()))
+        ranked = np.where(mask, best.loss, np.inf)
+        ranked[[shape, *others]] = np.inf
+        if np.isfinite(ranked).any():
+            others.append(int(ranked.argmin()))
 
+    add(worth & (best.parameters > 1.2 * best.parameters[shape]))
     for share in (0.6, 0.3, 0.1):
-        add(best.seconds <= share * best.seconds[shape])
-    add(best.needed <= 0.7 * best.needed[shape])
-    larger = best.ok & (best.parameters > 1.2 * best.parameters[shape])
-    if larger.any():
-        found.insert(0, int(np.where(larger, best.loss, np.inf).argmin()))
-    return list(dict.fromkeys(found))[:ALTERNATIVES]
+        add(front & (best.seconds <= share * best.seconds[shape]))
+    add(front & (best.needed <= 0.7 * best.needed[shape]))
+    return others[:ALTERNATIVES]
 
 
 def _candidate(grid: Grid, horizon: Horizon, place: Place, request: Request, past: Sequence[Measurement]) -> Candidate:
@@ -139,29 +149,44 @@ def _candidate(grid: Grid, horizon: Horizon, place: Place, request: Request, pas
     most = seconds_allowed(request, grid.watts)
     spec = grid.space.spec(*place)
     steps = int(horizon.steps[0][place[1:]])
-    spec = _replace(spec, grad_accum_steps=int(horizon.grad_accum_steps[0][place[1:]]))
+    accumulation = int(horizon.grad_accum_steps[0][place[1:]])
+    spec = _replace(spec, grad_accum_steps=accumulation)
+    seconds = float(accumulation * grid.micro_seconds[place] + grid.optimizer_seconds[place])
     while True:
-        chosen = estimate(with_recipe(spec, steps, request), request.target, measurements=past)
+        chosen = estimate(with_recipe(spec, steps, seconds, request), request.target, measurements=past)
         if chosen.total_seconds is None or middle(chosen.total_seconds) <= most * (1 + 1e-9) or steps == 1:
             return Candidate(chosen)
         steps = max(1, min(steps - 1, int(steps * most / middle(chosen.total_seconds))))
 
 
-def with_recipe(spec: RunSpec, steps: int, request: Request) -> RunSpec:
-    """Return the spec with its horizon, learning rate, schedule and intervals; what is pinned stays."""
+def with_recipe(spec: RunSpec, steps: int, step_seconds: float, request: Request) -> RunSpec:
+    """Return the spec with its horizon, learning rate, schedule and intervals; what is pinned stays.
+
+    Args:
+        spec: the run.
+        steps: of it.
+        step_seconds: that one takes; NaN: unknown.
+        request: its pins.
+    """
+    pins = request.pins
     spec = _replace(spec, max_steps=steps)
-    rate = recipe.learning_rate(model_flops(spec).per_step * steps)
-    train = spec.train
-    batches = train.eval_batches * (train.eval_micro_batch_size or train.micro_batch_size) / train.micro_batch_size
-    interval = recipe.eval_interval(steps, train.grad_accum_steps, batches)
+    train, accumulation = spec.train, spec.train.grad_accum_steps
+    rate = pins.get("learning_rate", recipe.learning_rate(model_flops(spec).per_step * steps, spec.tokens_per_step))
+    evaluated = train.eval_micro_batch_size or train.micro_batch_size
+    batches = pins.get("eval_batches", recipe.eval_batches(steps, accumulation, evaluated * spec.sequence_length))
+    interval = pins.get(
+        "eval_interval", recipe.eval_interval(steps, accumulation, batches * evaluated / train.micro_batch_size)
+    )
+    timed = not math.isnan(step_seconds)
     fields = {
         "learning_rate": rate,
         "min_lr": float(f"{rate / 10:.1e}"),
         "warmup_steps": recipe.warmup_steps(steps),
+        "eval_batches": batches,
         "eval_interval": interval,
-        "checkpoint_interval": interval,
+        "checkpoint_interval": recipe.checkpoint_interval(steps, step_seconds) if timed else interval,
     }
-    return _replace(spec, **{name: value for name, value in fields.items() if name not in request.pins})
+    return _replace(spec, **{name: value for name, value in fields.items() if name not in pins})
 
 
 def _replace(spec: RunSpec, **train: object) -> RunSpec:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan import recipe
-from fwplan.estimators.quality import effective_tokens, law_loss
+from fwplan.estimators.quality import repeated_loss
 from fwplan.estimators.speed import middle
 from fwplan.plan import Plan
 from fwplan.planning.needs import Needs, needs_of
@@ -39,7 +39,7 @@ class Candidate:
     def law_loss(self) -> float:
         """The scaling law's loss in nats: what candidates are ranked by. Positions do not count as capacity."""
         unique = self.spec.data.tokens if self.spec.data else None
-        return law_loss(self.estimate.parameters.non_position, effective_tokens(self.tokens, unique))
+        return repeated_loss(self.estimate.parameters.non_position, self.tokens, unique)
 
     @property
     def tokens_per_parameter(self) -> float:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from fwplan import recipe
+from fwplan.estimators.quality import MOST_EPOCHS
 from fwplan.estimators.speed import model_flops
-from fwplan.planning.horizon import MOST_EPOCHS
 from fwplan.render.figures import gib_range, plain
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text, reason_texts, wish_text
@@ -35,7 +35,10 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     yield f"[bold] {_HEAD}[/]"
     for mark, candidate in zip("ABCDEFG", (pick, *suggestion.alternatives), strict=False):
         yield _candidate_line(mark, candidate, pick)
-    yield f"  of {suggestion.shapes} shapes in {suggestion.runs:,} runs, what none of them beats in all"
+    yield from _wrapped(
+        f"  of {suggestion.shapes} shapes in {suggestion.runs:,} runs: the pick, the best larger one, and what none "
+        "beats in loss, time and memory at once"
+    )
     yield ""
     yield from _pick_lines(suggestion)
     for question, answer in reason_texts(suggestion):
@@ -102,16 +105,24 @@ def _need_lines(suggestion: Suggestion) -> Iterator[str]:
 
 def _recipe_lines(suggestion: Suggestion) -> Iterator[str]:
     pick = suggestion.pick
-    train, reasons = pick.spec.train, recipe.reasons(pick.spec)
+    train, reasons = pick.spec.train, suggestion.plan.reasons
     advised = recipe.advised_tokens_per_step(model_flops(pick.spec).total or 1)
     yield f"   batch: DeepSeek LLM's law says {si(advised)} tokens, custom 524 k"
-    yield f"   learning rate {train.learning_rate:g}: {reasons['learning_rate']}"
+    yield from _wrapped(f"   learning rate {train.learning_rate:g}: {reasons['learning_rate']}")
     yield (
         f"   to {train.min_lr:g}, {train.warmup_steps:,} steps of warm-up, "
         f"weight decay {train.weight_decay:g}, beta2 {train.beta2:g}"
     )
-    every = "step" if train.eval_interval == 1 else f"{train.eval_interval:,} steps"
-    yield f"   evaluation and checkpoint every {every}; plan.json holds every reason"
+    evaluated = train.eval_batches * (train.eval_micro_batch_size or train.micro_batch_size)
+    yield (
+        f"   evaluation {_every(train.eval_interval)} on {si(evaluated * pick.spec.sequence_length)} tokens, "
+        f"checkpoint {_every(train.checkpoint_interval)}"
+    )
+    yield "   plan.json holds every reason"
+
+
+def _every(interval: int | None) -> str:
+    return "every step" if interval == 1 else f"every {interval or 0:,} steps"
 
 
 def _wrapped(text: str) -> list[str]:

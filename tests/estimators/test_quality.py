@@ -2,7 +2,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwplan.estimators.quality import effective_tokens, expected_loss, law_loss
+from fwplan.estimators.quality import (
+    EXCESS_DECAY,
+    effective_parameters,
+    effective_tokens,
+    expected_loss,
+    law_loss,
+    optimal_parameters,
+    repeated_loss,
+)
 from fwplan.estimators.tokens import fineweb_files, fineweb_pattern
 
 
@@ -22,6 +30,29 @@ def test_muennighoffs_repetition(epochs, worth):
 @given(st.floats(1e6, 1e12), st.floats(1e6, 1e12))
 def test_repetition_never_adds_tokens(tokens, unique):
     assert effective_tokens(tokens, unique) <= tokens * (1 + 1e-12)
+
+
+def test_the_optimum_has_about_twenty_tokens_a_parameter():
+    for tokens in (1e9, 1e10, 1e11):
+        best = optimal_parameters(tokens)
+        assert 15 < tokens / best < 30
+        work = 6 * best * tokens  # and no other model is better for the same work
+        assert all(law_loss(best, tokens) <= law_loss(best * x, work / (6 * best * x)) for x in (0.5, 0.9, 1.1, 2))
+
+
+def test_excess_parameters_wear_off():
+    enough = optimal_parameters(1e8)
+    assert effective_parameters(0.9 * enough, 40e8, 1e8) == 0.9 * enough
+    assert effective_parameters(1e9, 1e8, 1e8) == 1e9  # one epoch: all count
+    assert effective_parameters(1e12, 40e8, 1e8) == pytest.approx(enough * (1 + EXCESS_DECAY))
+    assert effective_parameters(1e9, 1.0001e8, 1e8) == pytest.approx(1e9, rel=1e-3)  # nothing jumps
+
+
+@given(st.floats(0.01, 500), st.floats(1e8, 1e12), st.floats(1, 39), st.floats(1.001, 2))
+def test_more_epochs_never_expect_a_higher_loss(times_optimal, unique, epochs, more):
+    parameters = times_optimal * optimal_parameters(unique)
+    less = repeated_loss(parameters, epochs * unique, unique)
+    assert repeated_loss(parameters, min(40.0, more * epochs) * unique, unique) <= less + 1e-9
 
 
 # modded-nanogpt's early AdamW record and llm.c's recheck; FineWeb validation, GPT-2 124M.

@@ -10,14 +10,13 @@ import pytest
 
 from fwplan.budget import available_bytes
 from fwplan.estimation import estimate
-from fwplan.estimators.quality import FINEWEB_OFFSET, effective_tokens, law_loss
+from fwplan.estimators.quality import FINEWEB_OFFSET, MOST_EPOCHS, repeated_loss
 from fwplan.estimators.speed import middle, model_flops
 from fwplan.planning import space
 from fwplan.planning.choose import LARGEST_TOKENS_PER_PARAMETER, LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
-from fwplan.planning.horizon import MOST_EPOCHS
 from fwplan.planning.request import FASTEST_SLACK, Request
 from fwplan.planning.search import search
-from fwplan.recipe import eval_interval, tokens_per_step
+from fwplan.recipe import eval_batches, eval_interval, tokens_per_step
 from fwplan.spec import DataSpec
 from fwplan.target import named_gpu, nominal_gpu
 from fwplan.units import GIB
@@ -82,18 +81,22 @@ def test_the_largest(name):
 @pytest.mark.parametrize("name", ["a 12 GB card", "little text"])
 def test_the_fastest(name):
     request = _request(name, objective="fastest")
-    runs = [run for run in _everything_that_fits(request) if run.ratio >= LEAST_TOKENS_PER_PARAMETER]
-    lowest = min(run.loss for run in runs)
-    fastest = min(run.seconds for run in runs if run.loss <= lowest + FASTEST_SLACK)
+    lowest = search(_request(name), []).pick.law_loss
+    goal = _request(name, objective="cheapest", loss=lowest + FASTEST_SLACK + FINEWEB_OFFSET[1])
+    runs = [run for run in _everything_that_fits(goal) if run.loss <= lowest + FASTEST_SLACK + 1e-6]
+    fastest = min(run.seconds for run in runs if run.ratio >= LEAST_TOKENS_PER_PARAMETER)
     pick = search(request, []).pick
     assert pick.law_loss <= lowest + FASTEST_SLACK + 1e-3
     assert pick.total_seconds == pytest.approx(fastest, rel=0.002)
 
 
-@pytest.mark.parametrize("goal", [3.2, 3.4])
-def test_the_cheapest(goal):
-    request = _request("a 12 GB card", tokens=None, objective="cheapest", loss=goal)
+@pytest.mark.parametrize(
+    ("name", "goal"), [("a 12 GB card", 3.2), ("a 12 GB card", 3.4), ("little text", 3.6), ("three epochs", 3.5)]
+)
+def test_the_cheapest(name, goal):
+    request = _request(name, tokens=None, objective="cheapest", loss=goal)
     runs = [run for run in _everything_that_fits(request) if run.loss + FINEWEB_OFFSET[1] <= goal + 1e-6]
+    runs = [run for run in runs if run.ratio >= LEAST_TOKENS_PER_PARAMETER]
     pick = search(request, []).pick
     assert pick.law_loss + FINEWEB_OFFSET[1] <= goal + 1e-4
     assert pick.total_seconds == pytest.approx(min(run.seconds for run in runs), rel=0.002)
@@ -129,15 +132,16 @@ def _everything_that_fits(request):
         if steps < 1:
             continue
         unique = request.data.tokens if request.data else None
-        loss = law_loss(alone.parameters.non_position, effective_tokens(steps * per_step, unique))
+        loss = repeated_loss(alone.parameters.non_position, min(steps * per_step, wanted), unique)
         yield Found(loss, _seconds(step, steps), steps * per_step, alone.parameters.total)
 
 
 def _seconds(step, steps):
     """Return the middle of a run's time: its steps and their evaluations, each a third of a micro-step for a batch."""
     train = step.spec.train
-    interval = eval_interval(steps, train.grad_accum_steps, train.eval_batches)
-    share = train.eval_batches / 3 / (train.grad_accum_steps * interval)
+    batches = eval_batches(steps, train.grad_accum_steps, step.spec.tokens_per_micro_batch)
+    interval = eval_interval(steps, train.grad_accum_steps, batches)
+    share = batches / 3 / (train.grad_accum_steps * interval)
     return middle(step.step_seconds) * steps * (1 + share)
 
 
@@ -149,13 +153,13 @@ def _most_seconds(request):
 
 
 def _most_tokens(request, parameters):
-    if request.objective == "cheapest":
-        low, high = 1.0, 1e15
-        for _ in range(200):
-            middle_tokens = math.sqrt(low * high)
-            reached = law_loss(parameters, middle_tokens) + FINEWEB_OFFSET[1] <= request.loss
-            low, high = (low, middle_tokens) if reached else (middle_tokens, high)
-        return high
-    if request.data is None:
-        return request.tokens
-    return request.data.tokens * (request.epochs or MOST_EPOCHS)
+    unique = request.data.tokens if request.data else None
+    borne = unique * (request.epochs or MOST_EPOCHS) if unique else request.tokens or math.inf
+    if request.objective != "cheapest":
+        return borne
+    low, high = 1.0, 1e15
+    for _ in range(200):
+        between = math.sqrt(low * high)
+        reached = repeated_loss(parameters, between, unique) + FINEWEB_OFFSET[1] <= request.loss
+        low, high = (low, between) if reached else (between, high)
+    return min(borne, high)

@@ -3,9 +3,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwplan.estimators.quality import effective_tokens, law_loss
-from fwplan.planning.laws import effective_tokens_many, law_loss_many, tokens_for_loss, tokens_per_step_many
-from fwplan.recipe import tokens_per_step
+from fwplan.estimators.quality import effective_parameters, effective_tokens, repeated_loss
+from fwplan.planning.laws import (
+    effective_parameters_many,
+    effective_tokens_many,
+    eval_batches_many,
+    evaluation_share_many,
+    repeated_loss_many,
+    tokens_for_loss,
+    tokens_per_step_many,
+)
+from fwplan.recipe import eval_batches, eval_interval, tokens_per_step
 
 
 @given(st.lists(st.tuples(st.floats(1e3, 1e13), st.floats(1e9, 1e24)), min_size=1, max_size=9))
@@ -24,10 +32,26 @@ def test_repetition_is_the_estimators(tokens, unique):
 def test_the_tokens_for_a_loss_reach_it(parameters, law, unique):
     tokens = float(tokens_for_loss(np.array([parameters]), law, unique)[0])
     if np.isfinite(tokens):
-        assert law_loss(parameters, effective_tokens(tokens, unique)) == pytest.approx(law, abs=1e-5)
+        assert repeated_loss(parameters, tokens, unique) == pytest.approx(law, abs=1e-5)
     else:
-        assert law_loss(parameters, effective_tokens(1e30, unique)) >= law - 1e-9
+        assert repeated_loss(parameters, 1000 * unique if unique else 1e30, unique) >= law - 1e-5
 
 
-def test_losses_are_the_estimators():
-    assert law_loss_many(np.array([124e6]), np.array([5e9]))[0] == pytest.approx(law_loss(124e6, 5e9))
+_ROWS = st.lists(st.tuples(st.floats(1e6, 1e11), st.floats(1e6, 1e13)), min_size=1, max_size=9)
+
+
+@given(_ROWS, st.one_of(st.none(), st.floats(1e6, 1e12)))
+def test_losses_are_the_estimators(rows, unique):
+    parameters, tokens = np.array(rows).T
+    worth = effective_parameters_many(parameters, tokens, unique)
+    assert worth.tolist() == pytest.approx([effective_parameters(*row, unique) for row in rows])
+    many = repeated_loss_many(parameters, tokens, unique)
+    assert many.tolist() == pytest.approx([repeated_loss(*row, unique) for row in rows])
+
+
+@given(st.integers(1, 10**6), st.integers(1, 512), st.integers(1, 2**20))
+def test_evaluations_are_the_recipes(steps, accumulation, tokens):
+    batches = eval_batches(steps, accumulation, tokens)
+    assert int(eval_batches_many(np.array([steps]), accumulation, tokens)[0]) == batches
+    share = batches / 3 / (accumulation * eval_interval(steps, accumulation, batches))
+    assert float(evaluation_share_many(np.array([steps]), accumulation, batches, None)[0]) == pytest.approx(share)

@@ -39,6 +39,7 @@ def test_what_is_said_wins_over_what_it_implies():
         ("micro_batch_size", "cannot read --set"),
         ("speed=9", "unknown field 'speed'"),
         ("max_steps=9", "max_steps is not set with --set"),
+        ("sequence_length=512", "sequence_length is not set with --set"),
         ("n_layer=0", "n_layer: Input should be greater than or equal to 1"),
         ("n_layer=abc", "n_layer: Input should be a valid integer"),
         ("n_layer=null", "n_layer: Input should be a valid integer"),
@@ -74,7 +75,7 @@ def test_settings_that_leave_nothing(settings, message, code):
     "setting",
     [
         "n_layer=12", "n_head=8", "n_embd=768", "vocab_size=32768", "bias=true", "tied_embeddings=false",
-        "dropout=0.1", "micro_batch_size=3", "sequence_length=512", "grad_accum_steps=7", "dtype=pure_bfloat16",
+        "dropout=0.1", "micro_batch_size=3", "grad_accum_steps=7", "dtype=pure_bfloat16",
         "compile=false", "attention=math", "loss=chunked", "loss_chunk_tokens=256", "returns_logits=true",
         "checkpointing=block", "checkpoint_every=3", "optimizer=adamw_8bit", "optimizer=sgd",
         "optimizer_impl=foreach", "expandable_segments=false", "grad_clip=0", "eval_micro_batch_size=64",

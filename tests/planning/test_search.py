@@ -172,3 +172,98 @@ def test_segments_that_grow_leave_room_for_more():
     assert grown.law_loss <= plain.law_loss
     amd = search(Request(named_gpu("7900xtx"), 10_000_000_000, WEEK), []).pick
     assert not amd.spec.train.expandable_segments
+
+
+def test_text_that_is_repeated_forty_times_carries_no_large_model():
+    scarce = _search(80, tokens=None, data=DataSpec(tokens=100_000_000), hours=720.0).pick
+    assert scarce.estimate.parameters.total < 200e6
+    assert scarce.estimate.loss.point > 3.7
+    fresh = _search(80, tokens=4_000_000_000, hours=720.0).pick
+    assert fresh.estimate.parameters.total > 4 * scarce.estimate.parameters.total
+
+
+def test_eight_devices_share_the_tokens():
+    one = _search(24, tokens=1_000_000_000).pick
+    eight = _search(24, tokens=1_000_000_000, pins={"world_size": 8, "parallel": "ddp"}).pick
+    assert 1_000_000_000 <= eight.tokens < 1_000_000_000 + eight.spec.tokens_per_step
+    assert eight.spec.tokens_per_step < 1.1 * 524_288  # a whole number of micro-steps
+    assert eight.total_seconds < one.total_seconds
+
+
+def test_eight_devices_cost_eight_times_as_much():
+    card = named_gpu("RTX 4090")
+    pins = {"world_size": 8, "parallel": "ddp"}
+    found = search(Request(card, None, WEEK, gpu_hour_price=0.5, budget=8.0, pins=pins), [])
+    assert 1.8 < found.pick.total_seconds / 3600 <= 2
+    assert found.needs.cost[0] <= 8 <= found.needs.cost[1]
+
+
+@pytest.mark.parametrize(
+    ("target", "prices"),
+    [
+        (nominal_gpu(24 * GIB), {"kwh_price": 0.3}),  # whose power?
+        (named_gpu("GTX 1080"), {"gpu_hour_price": 0.3}),  # how fast?
+    ],
+)
+def test_money_that_cannot_be_reckoned_is_refused(target, prices):
+    with pytest.raises(FwplanError, match="--budget sets no bound") as caught:
+        search(Request(target, 1_000_000_000, WEEK, budget=5.0, **prices), [])
+    assert caught.value.exit_code == ExitCode.UNDECIDABLE
+
+
+def test_a_pinned_rate_falls_to_its_tenth():
+    train = _search(24, pins={"learning_rate": 1e-4}).pick.spec.train
+    assert (train.learning_rate, train.min_lr) == (1e-4, 1e-5)
+
+
+def test_a_warm_up_that_never_ends_is_refused():
+    with pytest.raises(FwplanError, match="never ends"):
+        _search(24, tokens=1_000_000_000, pins={"warmup_steps": 5000})
+
+
+def test_a_large_model_on_the_customary_batch_takes_a_lower_rate():
+    h200 = named_gpu("H200")
+    large = search(Request(h200, 300_000_000_000, 5000.0), []).pick
+    assert large.estimate.parameters.total > 3e9
+    assert large.spec.train.learning_rate < 3e-4
+    small = _search(24, pins={"micro_batch_size": 1, "grad_accum_steps": 1}, tokens=1_000_000_000).pick
+    assert small.spec.train.learning_rate < 1.5e-4
+
+
+def test_a_crash_costs_half_an_hour_and_an_evaluation_says_something():
+    for gib in (12, 80):
+        pick = _search(gib).pick
+        train = pick.spec.train
+        assert 0.25 < train.checkpoint_interval * middle(pick.estimate.step_seconds) / 3600 < 0.75
+        assert train.eval_batches * pick.spec.tokens_per_micro_batch >= 500_000
+
+
+def test_the_fastest_stops_where_the_loss_is_good_enough():
+    card = named_gpu("RTX 4090")
+    best, fastest = (search(Request(card, None, 24.0, objective=name), []).pick for name in ("loss", "fastest"))
+    assert fastest.total_seconds < 0.9 * best.total_seconds
+    assert fastest.law_loss <= best.law_loss + 0.051
+
+
+@pytest.mark.parametrize(
+    ("objective", "said"), [("loss", "nats"), ("largest", "parameters"), ("fastest", "of the time")]
+)
+def test_what_would_change_it_is_what_the_objective_asks_for(objective, said):
+    found = _search(12, objective=objective)
+    assert all(said in text for text in found.sensitivity)
+    again = _search(24, objective="largest", tokens=1_000_000_000)
+    assert not any("hours" in text for text in again.sensitivity)  # it took two of 168
+
+
+def test_the_others_are_worth_a_look():
+    for request in (
+        {"tokens": 1_000_000}, {"tokens": 50_000_000_000}, {"tokens": None, "objective": "cheapest", "loss": 3.2},
+    ):  # fmt: skip
+        found = _search(24, **request)
+        on_front = {p.parameters for p in found.front.points if p.on_front}
+        larger = [c for c in found.alternatives if c.estimate.parameters.total > found.pick.estimate.parameters.total]
+        smaller = [c for c in found.alternatives if c not in larger]
+        assert len(larger) <= 1
+        assert {candidate.estimate.parameters.total for candidate in smaller} <= on_front
+        if request.get("loss"):
+            assert all(c.estimate.loss.point <= 3.201 for c in found.alternatives)
