@@ -151,7 +151,8 @@ def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
     yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
-        yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+        mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]"
+        yield _fix_line(f"{mark} {number if explanation.numbered else ' '}", fix)
         if fix.popular and not fix.fits:
             yield from _why_lines(fix)
     for fix in explanation.fixes:
@@ -168,19 +169,20 @@ def _why_lines(fix: Fix) -> Iterator[str]:
 
 def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:
     """Yield the command to type next: train what fits, else apply the first change that makes it fit."""
-    loaded, fix = explanation.loaded, ""
-    if explanation.estimate.verdict in {"fits", "no_device"} or not helping:
-        if loaded.kind in {"plan", "spec"}:
-            yield f"  fwplan run {escape(shlex.quote(str(loaded.path)))}"
-            return
+    if not explanation.numbered:
+        if helping:
+            yield "  To apply one of these too, write this run first: its plan numbers them."
+        yield from command_lines(explanation.to_save())
+    elif explanation.estimate.verdict in {"fits", "no_device"} or not helping:
+        if explanation.runnable is not None:
+            yield f"  fwplan run {escape(shlex.quote(str(explanation.runnable)))}"
+        else:
+            yield from command_lines(explanation.to_save())
     else:
         first = next((number for number, change in enumerate(helping, 1) if change.fits), None)
         if first is None:
             yield "  None of these is enough alone: apply one, then explain the plan again."
-        fix = f" --fix {first or 1}"
-    command, _, overrides = explanation.command.partition(" -- ")
-    rest = f" -- {overrides}" if overrides else ""
-    yield from command_lines(f"{command}{fix} -o plan.json{rest}")
+        yield from command_lines(explanation.to_save(first or 1))
 
 
 def _fix_line(mark: str, fix: Fix) -> str:
