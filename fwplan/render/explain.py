@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from fwplan.render.figures import counted, gib_range, plain
+from fwplan.render.figures import counted, energy, gib_range
 from fwplan.render.fixes import command_lines
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, confidence_text, config_notes, loss_text
@@ -120,7 +120,8 @@ def _blame_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
 
 def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
     tokens, work = estimate.tokens, estimate.flops
-    total = f", {si(tokens.total)} in {estimate.spec.steps:,} steps" if tokens.total and estimate.spec.steps else ""
+    steps = estimate.spec.steps
+    total = f", {si(tokens.total)} in {counted(steps, 'step')}" if tokens.total and steps else ""
     yield f"  tokens      {tokens.per_step:,} a step{total}"
     if tokens.epochs is not None:
         yield f"  epochs      {tokens.epochs:.2f} of {si(tokens.per_epoch or 0)} unique tokens"
@@ -132,8 +133,7 @@ def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
         run = f", {duration_range(*estimate.total_seconds)} in all" if estimate.total_seconds else ""
         yield f"  time        {duration_range(*estimate.step_seconds)} a step{run} [dim]{estimate.time_status}[/]"
     if estimate.energy_kwh:
-        low, high = estimate.energy_kwh
-        yield f"  energy      {plain(low)}-{plain(high)} kWh at the card's full board power"
+        yield f"  energy      {energy(*estimate.energy_kwh)} at the card's full board power"
     yield f"  loss        {'unknown: it starts from trained weights' if pretrained else loss_text(estimate)}"
 
 
