@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwplan.estimators.quality import ExpectedLoss, expected_loss
+from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in_range
 from fwplan.estimators.speed import middle
 from fwplan.planning.choose import judged, pareto
 from fwplan.planning.horizon import seconds_allowed
@@ -80,20 +80,26 @@ class Front:
         return tuple(self._point(int(shape), on_front=bool(front[shape])) for shape in np.flatnonzero(shown))
 
     def _point(self, shape: int, *, on_front: bool) -> Point:
-        best, space, data = self.best, self.grid.space, self.request.data
+        best, space = self.best, self.grid.space
         tokens = float(best.tokens[shape])
         return Point(
             n_layer=int(space.L[shape, 0]),
             n_embd=int(space.C[shape, 0]),
             parameters=int(best.parameters[shape]),
             tokens=round(tokens),
-            loss=expected_loss(float(self.grid.parameters[shape, 0]), tokens, data.tokens if data else None),
+            loss=self._loss(float(self.grid.parameters[shape, 0]), tokens),
             seconds=float(best.seconds[shape]) if self.grid.timed else None,
             needed_bytes=round(best.needed[shape]),
             headroom_bytes=round(self.available - best.needed[shape]),
             on_front=on_front,
             picked=shape == self.picked,
         )
+
+    def _loss(self, parameters: float, tokens: float) -> ExpectedLoss | None:
+        data = self.request.data
+        if not vocabulary_in_range(self.grid.space.modes[0].model.vocab_size):
+            return None
+        return expected_loss(parameters, tokens, data.tokens if data else None)
 
 
 def point_of(estimate: Estimate) -> Point | None:

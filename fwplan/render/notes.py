@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.quality import vocabulary_in_range
 from fwplan.units import si
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def loss_text(estimate: Estimate) -> str:
     """Return the expected loss with its interval, or why there is none."""
     if estimate.tokens.total is None:
         return "unknown: no horizon (max_steps or max_tokens)"
+    if estimate.loss is None and not vocabulary_in_range(estimate.spec.model.vocab_size):
+        return "unknown: the laws' offset is known for GPT-2's vocabulary alone"
     if estimate.loss is None:
         return "unknown: too few parameters or tokens for the scaling laws"
     return f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f} nats on FineWeb-like text, by scaling law"
