@@ -106,6 +106,15 @@ def test_a_long_error_is_wrapped_and_a_command_is_not(capsys):
     assert hint == f"hint: fwplan explain {'x' * 90}"
 
 
+@pytest.mark.parametrize("micro", [64, 4096])
+def test_a_run_far_too_large_is_explained_in_80_columns(run_spec, micro):
+    spec = run_spec(n_layer=1000, n_head=1024, n_embd=8192, vocab_size=2**20, micro_batch_size=micro, compile=False)
+    Path("spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    lines = [Text.from_markup(line).plain for line in explain_lines(fwplan.explain("spec.json", gpu="RTX 4070"))]
+    assert any("short by" in line for line in lines)
+    assert all(len(line) <= WIDTH for line in lines), max(lines, key=len)
+
+
 # every mode, from a few bytes to petabytes
 @given(
     model=st.fixed_dictionaries({

@@ -53,7 +53,7 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
     shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
-    yield f"{shape}, vocabulary {model.vocab_size}; {batch},"
+    yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
     yield (
         f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
         f"{train.loss} loss, checkpointing {train.checkpointing}"
@@ -95,7 +95,13 @@ def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     else:
         short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
         yield f"[bold red]error:[/] will not fit on {label}"
-        yield f"       {need}: short by {short}"
+        yield from textwrap.wrap(
+            f"{need}: short by {short}",
+            WIDTH,
+            initial_indent=" " * 7,
+            subsequent_indent=" " * 7,
+            break_on_hyphens=False,
+        )
     yield from _confidence_lines(loaded)
     yield from _blame_lines(estimate, loaded)
 
@@ -187,7 +193,8 @@ def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[st
 
 def _fix_line(mark: str, fix: Fix) -> str:
     size, same = gib_range(fix.estimate.use.needed) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
-    return f"  {mark} {escape(fix.change):44} {size:>13}   {same}"
+    gap = " " * max(1, 58 - len(fix.change) - len(size))  # of two columns, 44 and 13 wide
+    return f"  {mark} {escape(fix.change)}{gap}{size}   {same}"
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
