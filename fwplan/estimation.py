@@ -11,7 +11,7 @@ from fwplan.estimators.line import Line
 from fwplan.estimators.memory import Memory, estimate_memory, unsupported
 from fwplan.estimators.parameters import ParameterCount, count_parameters
 from fwplan.estimators.phases import EVERY_PHASE, Phase
-from fwplan.estimators.quality import ExpectedLoss, expected_loss
+from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in_range
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
 from fwplan.target import Target, hardware, named_gpu, target_of
@@ -167,6 +167,13 @@ def estimate(
         time_status=None if seconds is None else "calibrated" if measured else "prior",
         total_seconds=total,
         energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
-        loss=expected_loss(parameters.non_position, tokens.total, tokens.per_epoch) if tokens.total else None,
+        loss=_loss(spec, parameters, tokens),
         calibration=calibration,
     )
+
+
+def _loss(spec: RunSpec, parameters: ParameterCount, tokens: Tokens) -> ExpectedLoss | None:
+    """Return the loss to expect; None: no horizon, another vocabulary than the laws', or far below their data."""
+    if not tokens.total or not vocabulary_in_range(spec.model.vocab_size):
+        return None
+    return expected_loss(parameters.non_position, tokens.total, tokens.per_epoch)

@@ -89,7 +89,7 @@ def reasons(spec: RunSpec) -> dict[str, str]:
         "max_steps": "the tokens over the batch",
         "learning_rate": _rate_reason(spec, work),
         "min_lr": "a tenth of the peak, as GPT-3 and nanoGPT do",
-        "warmup_steps": "2 % of the steps, at most 2,000",
+        "warmup_steps": "2 % of the steps, 1 to 2,000",
         "eval_interval": "a twentieth of the run, or what keeps evaluation under 5 % of the time",
         "eval_batches": "half a million tokens, or what keeps evaluation under 5 % of the time",
         "checkpoint_interval": "about half an hour: a crash costs at most that",

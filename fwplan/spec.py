@@ -86,7 +86,7 @@ class TrainSpec(Spec):
     max_tokens: Count | None = None
     learning_rate: Annotated[float, Field(gt=0)] = 6e-4
     min_lr: Annotated[float, Field(ge=0)] | None = None  # None: learning_rate / 10
-    warmup_steps: Annotated[int, Field(ge=0)] | None = None  # None: 2 % of the steps, at most 2,000
+    warmup_steps: Annotated[int, Field(ge=0)] | None = None  # None: 2 % of the steps, 1 to 2,000
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.95

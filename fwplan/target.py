@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING
 
-from fwplan.devices import detect, detect_cpu, find_gpu, gpus_with, usable_total
+from fwplan.devices import detect, detect_cpu, find_gpu, gpus, gpus_with, usable_total
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import DESKTOP_BYTES
 from fwplan.estimators.roofline import Card
 from fwplan.estimators.speed import PRIOR, GpuHardware, cpu_hardware, family
-from fwplan.spec import DeviceSpec
-from fwplan.units import GIB, gib
+from fwplan.spec import DeviceSpec, Dtype
+from fwplan.units import GIB, MIB, gib
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fwplan.devices import Device
     from fwplan.estimators.speed import Hardware
     from fwplan.spec import TrainSpec
 
 
 LEAST_NOMINAL_GIB, MOST_NOMINAL_GIB = 0.5, 4096
+TRITON = 7.0  # compute capability below which torch.compile has no code generator
+_NAMED = 3  # cards that a note names before it only counts them
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,28 @@ class Target:
             return ""
         return f"{rated[0][1]} ({rated[0][0]:g} TFLOPS) to {rated[-1][1]} ({rated[-1][0]:g})"
 
+    @property
+    def half(self) -> Dtype:
+        """The half precision to plan in: bfloat16 where most of the cards that it may be have it."""
+        return "bfloat16" if _most(card.supports_bf16 for card in self._typical) else "float16"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether torch.compile has a code generator for most of the cards that it may be; on CPU none is assumed."""
+        new_enough = (float(card.compute_capability or 0) >= TRITON for card in self._typical)
+        return self.device.type != "cpu" and _most(new_enough)
+
+    @property
+    def _typical(self) -> tuple[Device, ...]:
+        """The cards that its speed is estimated by; all of them where none has a known matrix rate."""
+        return tuple(card for card in self.cards if card.dense_tflops is not None) or self.cards
+
+
+def _most(answers: Iterable[bool]) -> bool:
+    """Return whether at least half are true; nothing known against it counts as true."""
+    said = list(answers)
+    return 2 * sum(said) >= len(said)
+
 
 def named_gpu(name: str) -> Target:
     """Return the Target for a card of the table, with a desktop assumed on a GeForce."""
@@ -85,8 +112,31 @@ def nominal_gpu(nominal_bytes: int) -> Target:
     total = usable_total(nominal)[0]
     least = f"cards sold with {nominal:g} GB show torch as little as {gib(total)}"
     target = replace(_with_desktop(DeviceSpec(type="cuda", total_bytes=total), cards, (least,)), nominal_gib=nominal)
-    speeds = (f"their speeds: {target.speeds}; --gpu names one",) if target.speeds else ()
-    return replace(target, notes=(*target.notes, *speeds))
+    return replace(target, notes=(*target.notes, *_differences(target)))
+
+
+def _differences(target: Target) -> tuple[str, ...]:
+    """Return how the cards that an unnamed one may be differ, where that matters: speed, bfloat16."""
+    notes = (f"their speeds: {target.speeds}; --gpu names one",) if target.speeds else ()
+    lacking = [card.name for card in target.cards if not card.supports_bf16]
+    if not lacking or target.half != "bfloat16":
+        return notes
+    more = f" and {len(lacking) - _NAMED} more" if len(lacking) > _NAMED else ""
+    return (*notes, f"without bfloat16: {', '.join(lacking[:_NAMED])}{more}; name such a card with --gpu")
+
+
+@cache
+def _nominal_gib(total_bytes: int) -> float | None:
+    """Return the nominal size whose least usable total this is, the inverse of `nominal_gpu`; None: of no size."""
+    share = usable_total(MOST_NOMINAL_GIB)[0] / MOST_NOMINAL_GIB  # of sizes that no measured card has
+    asked = total_bytes / share
+    typed = (round(asked * GIB / MIB) * MIB / GIB, round(round(asked, 3) * GIB) / GIB)  # "12282MiB", "7.7"
+    return next((size for size in (*_sizes_sold(), *typed) if usable_total(size)[0] == total_bytes), None)
+
+
+def _sizes_sold() -> list[int]:
+    """Return the nominal sizes in GiB of the cards that `gpus_with` finds, in order."""
+    return sorted({card.nominal_gib for card in gpus() if card.nominal_gib and gpus_with(card.nominal_gib)})
 
 
 def _with_desktop(device: DeviceSpec, cards: tuple[Device, ...], notes: tuple[str, ...]) -> Target:
@@ -121,14 +171,25 @@ def target_of(device: DeviceSpec) -> Target:
     if device.type == "mps":
         return Target(device)
     if device.name is None:
-        nominal = round(device.total_bytes / GIB + 0.25) if device.total_bytes else 0
-        return Target(device, tuple(gpus_with(nominal)))
+        return _unnamed(device)
     try:
         known = named_gpu(device.name)
     except FwplanError as error:
         return Target(device, notes=(f"{error.message}: its speed is unknown",))
     measured = device.total_bytes is not None or device.in_use_bytes is not None
     return Target(_filled(device, known.device), known.cards, notes=() if measured else known.notes)
+
+
+def _unnamed(device: DeviceSpec) -> Target:
+    """Return the Target of a card of which only the total is known: what `nominal_gpu` made, or of a card's own."""
+    if not device.total_bytes:
+        return Target(device)
+    nominal = _nominal_gib(device.total_bytes)
+    if nominal is None:
+        larger = next((size for size in _sizes_sold() if size * GIB >= device.total_bytes), 0)
+        return Target(device, tuple(gpus_with(larger)))
+    target = Target(device, tuple(gpus_with(nominal)), nominal_gib=nominal)
+    return replace(target, notes=_differences(target))
 
 
 def _filled(device: DeviceSpec, known: DeviceSpec) -> DeviceSpec:

@@ -48,10 +48,11 @@ def parse_count(text: str, what: str = "a number of tokens") -> int:
 
 
 def gib(n_bytes: float) -> str:
-    """Return bytes as GiB with two decimals: "8.21 GiB"; below 0.1 GiB as MiB."""
-    if abs(n_bytes) < 0.1 * GIB:
-        return f"{n_bytes / MIB:.1f} MiB"
-    return f"{n_bytes / GIB:.2f} GiB"
+    """Return bytes as GiB with two decimals: "8.21 GiB"; below 0.1 GiB as MiB, below 0.1 MiB as KiB, then as bytes."""
+    for unit, name, digits in ((GIB, "GiB", 2), (MIB, "MiB", 1), (KIB, "KiB", 1)):
+        if abs(n_bytes) >= 0.1 * unit:
+            return f"{n_bytes / unit:.{digits}f} {name}"
+    return f"{n_bytes:.0f} B"
 
 
 def si(value: float) -> str:

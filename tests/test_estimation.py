@@ -1,10 +1,16 @@
 import json
 
 import pytest
+from rich.text import Text
 
 import fwplan
 from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
+from fwplan.plan import Plan
+from fwplan.render.explain import explain_lines
+from fwplan.render.notes import loss_text
+from fwplan.render.suggest import suggest_lines
+from fwplan.report import write_report, write_suggestion
 from fwplan.spec import DataSpec, DeviceSpec
 from fwplan.target import named_gpu, nominal_gpu, target_of
 from fwplan.units import GIB
@@ -110,3 +116,43 @@ def test_speed_of_an_unnamed_card_is_that_of_the_known_ones_of_its_size(run_spec
 def test_an_unknown_card_is_named_in_the_error():
     with pytest.raises(FwplanError, match="unknown GPU 'Voodoo 2'"):
         named_gpu("Voodoo 2")
+
+
+@pytest.mark.parametrize("vocabulary", [65, 256, 32_000, 128_256])
+def test_the_loss_of_another_vocabulary_is_unknown_and_everything_copes(tmp_path, run_spec, vocabulary):
+    spec = run_spec(vocab_size=vocabulary, max_steps=20_000, grad_accum_steps=32, micro_batch_size=2)
+    found = estimate(spec, named_gpu("4090"), measurements=[])
+    assert found.loss is None
+    assert loss_text(found) == "unknown: the laws' offset is known for GPT-2's vocabulary alone"
+    assert found.as_dict()["expected_loss"] is None
+    assert estimate(run_spec(max_steps=20_000), measurements=[]).loss is not None
+    plan = Plan.of(found, "a test").save(tmp_path / "plan.json")
+    assert Plan.load(plan).predicted.expected_loss is None
+    explanation = fwplan.explain(plan)
+    said = [line for line in explain_lines(explanation) if line.startswith("  loss")]
+    assert said == [f"  loss        {loss_text(found)}"]
+    assert len(said[0]) <= 80
+    write_report(explanation, tmp_path / "report.html")
+    assert "known for GPT-2" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_comment_that_promises_a_loss_is_not_judged_across_vocabularies(tmp_path):
+    config = tmp_path / "config.py"
+    text = "# beats GPT-2 small\nn_layer = 24\nn_embd = 1008\nbatch_size = 8\nmax_iters = 90000\n"
+    config.write_text(text + "vocab_size = 50304\n", encoding="utf-8")
+    assert [claim.topic for claim in fwplan.explain(config).claims] == ["loss"]
+    config.write_text(text + "vocab_size = 256\n", encoding="utf-8")
+    assert fwplan.explain(config).claims == ()
+
+
+def test_a_search_over_another_vocabulary_expects_no_loss(tmp_path):
+    found = fwplan.suggest(vram=12, tokens=2e9, settings=["vocab_size=256"])
+    assert found.pick.estimate.loss is None
+    assert not any(point.loss for point in found.front.points)
+    lines = [Text.from_markup(line).plain for line in suggest_lines(found, "plan.json")]
+    assert "   expected loss unknown: the laws' offset is known for GPT-2's vocabulary alone" in lines
+    assert all(len(line) <= 80 for line in lines)
+    write_suggestion(found, tmp_path / "suggest.html", "plan.json")
+    page = (tmp_path / "suggest.html").read_text(encoding="utf-8")
+    assert "so no loss is expected" in page
+    assert "too small for the scaling laws" not in page

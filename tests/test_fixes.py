@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 
 import fwplan
+from fwplan.cli import main
 from fwplan.estimation import estimate
 from fwplan.fixes import fixes
 from fwplan.target import named_gpu
@@ -85,3 +88,61 @@ def test_numbers_in_json_agree_with_the_option(tmp_path):
         if fix["helps"]:
             applied = fwplan.explain(config, gpu="4070", fix=fix["number"]).estimate
             assert round(applied.use.allocated.point) == fix["allocated_bytes"]
+
+
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    """Return a function that types `fwplan explain` in a folder of its own and returns what it printed."""
+    monkeypatch.chdir(tmp_path)
+    text = "n_embd = 576\nbatch_size = 16\ncompile = False\nmax_iters = 2000\n"
+    Path("config.py").write_text(text, encoding="utf-8")
+
+    def explain(*words):
+        monkeypatch.setattr("sys.argv", ["fwplan", "explain", *words])
+        with pytest.raises(SystemExit):
+            main()
+        return capsys.readouterr().out
+
+    return explain
+
+
+def _commands(text):
+    return [line.strip() for line in text.splitlines() if line.startswith("  fwplan ")]
+
+
+def test_after_writing_the_next_command_is_about_what_was_written(said):
+    assert _commands(said("config.py", "--gpu", "4070", "-o", "p.json")) == [
+        "fwplan explain p.json --fix 1 -o plan.json"
+    ]
+    assert _commands(said("p.json", "--fix", "1", "-o", "fixed.json")) == ["fwplan run fixed.json"]
+    fixed = said("p.json", "--gpu", "3070", "--fix", "2", "-o", "plan.json")
+    (command,) = _commands(fixed)
+    assert command.startswith("fwplan explain plan.json --fix ")
+    assert command.endswith(" -o plan2.json")
+
+
+def test_the_numbers_after_a_written_fix_are_those_of_the_file(said):
+    listed = said("config.py", "--gpu", "3070", "--fix", "2", "-o", "a b.json").split("What would change it")[1]
+    again = said("a b.json").split("What would change it")[1]
+    rows = [[line for line in text.splitlines() if line[2:3] in set("✓~✗")] for text in (listed, again)]
+    assert rows[0] == rows[1]
+    assert "fwplan explain 'a b.json' --fix " in listed
+    assert _commands(listed) == _commands(again)
+
+
+@pytest.mark.parametrize("number", ["1", "2", "4"])
+def test_the_fixes_of_a_fixed_run_have_no_numbers_until_it_is_written(said, number):
+    text = said("config.py", "--gpu", "3070", "--fix", number, "--", "--n_layer=6")
+    assert _commands(text) == [f"fwplan explain config.py --gpu 3070 --fix {number} -o plan.json -- --n_layer=6"]
+    rows = [line for line in text.splitlines() if line[2:3] in set("✓~")]
+    assert rows
+    assert all(row[4] == " " for row in rows)
+    listed = fwplan.explain("config.py", gpu="3070", fix=int(number)).as_dict()["fixes"]
+    assert {fix["number"] for fix in listed} == {None}
+
+
+def test_what_is_not_in_the_file_is_not_run_from_it(said):
+    said("config.py", "--gpu", "4090", "--fix", "1", "-o", "plan.json")
+    assert _commands(said("plan.json")) == ["fwplan run plan.json"]
+    (command,) = _commands(said("plan.json", "--", "--n_layer=6"))
+    assert command == "fwplan explain plan.json -o plan2.json -- --n_layer=6"

@@ -1,16 +1,25 @@
 """What the terminal shows, held by golden files; see conftest.py."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.text import Text
 
 import fwplan
+from fwplan.calibration import Calibration
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.estimation import estimate
 from fwplan.render.explain import explain_lines
+from fwplan.render.figures import counted, energy, plain
+from fwplan.render.memory import memory_lines
 from fwplan.render.run import run_lines
 from fwplan.render.solve import solve_lines
 from fwplan.render.suggest import card_lines, suggest_lines
-from fwplan.render.terminal import error_lines, show
+from fwplan.render.terminal import WIDTH, error_lines, show
+from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
 GOLDEN = Path(__file__).parent / "golden"
 CONFIG = """\
@@ -87,6 +96,58 @@ def test_error(capsys):
     assert capsys.readouterr().err == "error: it [broke]\n  --> config.py:3\nhint: mend it\n"
 
 
+def test_a_long_error_is_wrapped_and_a_command_is_not(capsys):
+    message = "no run on GeForce RTX 4070 is expected to reach 2.9 nats within these budgets, or any [other]"
+    show(error_lines(FwplanError(message, hint=f"fwplan explain {'x' * 90}")), to_stderr=True)
+    *said, hint = capsys.readouterr().err.splitlines()
+    assert all(len(line) <= WIDTH for line in said)
+    assert all(line.startswith(" " * 7) for line in said[1:])
+    assert " ".join(line[7:] for line in said) == message
+    assert hint == f"hint: fwplan explain {'x' * 90}"
+
+
+@pytest.mark.parametrize("micro", [64, 4096])
+def test_a_run_far_too_large_is_explained_in_80_columns(run_spec, micro):
+    spec = run_spec(n_layer=1000, n_head=1024, n_embd=8192, vocab_size=2**20, micro_batch_size=micro, compile=False)
+    Path("spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    lines = [Text.from_markup(line).plain for line in explain_lines(fwplan.explain("spec.json", gpu="RTX 4070"))]
+    assert any("short by" in line for line in lines)
+    assert all(len(line) <= WIDTH for line in lines), max(lines, key=len)
+
+
+# every mode, from a few bytes to petabytes
+@given(
+    model=st.fixed_dictionaries({
+        "n_layer": st.integers(1, 1000), "n_head": st.sampled_from([1, 16, 1024]),
+        "n_embd": st.sampled_from([1024, 4096, 2**17]), "vocab_size": st.sampled_from([2, 50_304, 2**24]),
+        "context_length": st.sampled_from([1, 1024, 2**24]), "bias": st.booleans(), "tied_embeddings": st.booleans(),
+    }) | st.just({"n_layer": 1, "n_head": 1, "n_embd": 1, "vocab_size": 2, "context_length": 1}),
+    train=st.fixed_dictionaries({
+        "micro_batch_size": st.sampled_from([1, 16, 4096, 2**20]), "grad_accum_steps": st.integers(1, 2),
+        "dtype": st.sampled_from(["float32", "bfloat16", "float16", "pure_bfloat16"]), "compile": st.booleans(),
+        "loss": st.sampled_from(["full", "chunked"]), "checkpointing": st.sampled_from(["none", "block"]),
+        "attention": st.sampled_from(["flash", "efficient", "math"]), "checkpoint_every": st.integers(1, 3),
+        "optimizer": st.sampled_from(["adamw", "sgd"]),
+        "optimizer_impl": st.sampled_from(["fused", "foreach", "for_loop"]),
+    }),
+    device=st.sampled_from([
+        None, DeviceSpec(type="cpu", name="x", total_bytes=2**44, in_use_bytes=2**43),
+        DeviceSpec(total_bytes=2**44, in_use_bytes=2**43), DeviceSpec(name="RTX 4070"), DeviceSpec(total_bytes=100),
+    ]),
+    learned=st.booleans(),
+)  # fmt: skip
+def test_the_peak_is_never_wider_than_the_terminal(model, train, device, learned):
+    spec = RunSpec(model=ModelSpec(**model), train=TrainSpec(**train), device=device)
+    found = estimate(spec, measurements=[])
+    if learned:  # the longest status
+        found = replace(found, calibration=Calibration(12, 1.1, 0.02, 1.1, None, None, (), 1.1))
+    lines = [Text.from_markup(line).plain for line in memory_lines(found)]
+    assert all(len(line) <= WIDTH for line in lines), max(lines, key=len)
+    assert (found.memory is None) == (not lines)
+    if lines:
+        assert "".join(lines).count("calibrated" if learned else "prior") >= 1
+
+
 @pytest.mark.parametrize("name", ["explain-4070", "explain-no-device", "explain-fixed", "suggest-vram-12"])
 def test_the_printed_lines_add_up_to_the_printed_total(name):
     text = (GOLDEN / f"{name}.txt").read_text(encoding="utf-8").split("Peak: ")[1]
@@ -111,3 +172,21 @@ def test_a_run_report(capsys, run_spec):
     assert "live tensors" in text
     assert "learned: for " in text
     assert "fwplan run spec.json" in text
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(0, "0"), (3.07e-05, "0.0000307"), (0.0955, "0.0955"), (30.34, "30.3"), (99.96, "100"), (1234.5, "1,234")],
+)
+def test_three_digits_have_no_exponent(value, said):
+    assert plain(value) == said
+
+
+def test_next_to_no_energy_is_said_so():
+    assert energy(3.07e-05, 7.23e-05) == "under 0.01 kWh"
+    assert energy(0.004, 0.012) == "0.004-0.012 kWh"
+    assert energy(9.36, 22.0) == "9.36-22 kWh"
+
+
+def test_one_of_a_thing_is_singular():
+    assert [counted(n, "step") for n in (0, 1, 2, 1200)] == ["0 steps", "1 step", "2 steps", "1,200 steps"]

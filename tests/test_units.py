@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.units import GIB, MIB, duration, duration_range, flops, gib, parse_count, parse_gib, si
+from fwplan.units import GIB, KIB, MIB, duration, duration_range, flops, gib, parse_count, parse_gib, si
 
 
 @pytest.mark.parametrize(
@@ -74,5 +74,9 @@ def test_a_range_shares_its_unit_where_it_can():
 def test_bytes_and_flops():
     assert gib(12e9) == "11.18 GiB"
     assert gib(50 * MIB) == "50.0 MiB"
+    assert gib(0.1 * MIB) == "0.1 MiB"
+    assert [gib(size) for size in (100 * KIB, 2560, 103, 102, 1, 0, -64 * KIB)] == [
+        "100.0 KiB", "2.5 KiB", "0.1 KiB", "102 B", "1 B", "0 B", "-64.0 KiB"
+    ]  # fmt: skip
     assert flops(2.552e18) == "2.55e18 FLOP"
     assert math.isclose(float(flops(3.146e18).split()[0]), 3.15e18)

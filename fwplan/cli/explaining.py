@@ -38,7 +38,6 @@ def explain(
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
     import fwplan
     from fwplan.commands.common import refuse_output
-    from fwplan.plan import Plan
     from fwplan.render.explain import explain_lines
     from fwplan.render.terminal import show
 
@@ -57,7 +56,7 @@ def explain(
         snapshot=snapshot,
     )  # fmt: skip
     if output is not None:
-        Plan.of(found.estimate, f"as in {config}").save(output)
+        found = found.saved(output)
     if html is not None:
         from fwplan.report import write_report
 

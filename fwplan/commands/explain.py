@@ -15,6 +15,7 @@ from fwplan.configs import LoadedConfig, load_config
 from fwplan.errors import FwplanError
 from fwplan.estimation import Estimate, estimate
 from fwplan.fixes import Fix, fixes
+from fwplan.plan import Plan
 from fwplan.target import Target, nominal_gpu
 from fwplan.units import GIB
 
@@ -40,6 +41,36 @@ class Explanation:
     command: str  # what to type for the same again
     traced: Traced | None = None  # where a trace was asked for
     claims: tuple[Claim, ...] = ()  # of the config's comments
+    fix: int | None = None  # the one of the config's own fixes that the run has applied
+    written: Path | None = None  # the plan that the run was written to
+
+    @property
+    def numbered(self) -> bool:
+        """Whether `--fix` takes the numbers of these fixes: those of a fixed run count once it is written."""
+        return self.fix is None or self.written is not None
+
+    @property
+    def runnable(self) -> Path | None:
+        """The file to train this very run from; None: it is not written yet."""
+        if self.written is not None:
+            return self.written
+        changed = self.fix is not None or " -- " in self.command
+        return self.loaded.path if self.loaded.kind in {"plan", "spec"} and not changed else None
+
+    def saved(self, path: str | Path) -> Explanation:
+        """Write the run as a plan and return the explanation of what stands there."""
+        where = Plan.of(self.estimate, f"as in {self.loaded.path}").save(path)
+        return replace(self, written=where, command=_command(where, (), {}))
+
+    def to_save(self, number: int | str | None = None) -> str:
+        """Return the command that writes the run as a plan: as it is, or with the fix of this number applied."""
+        command, _, overrides = self.command.partition(" -- ")
+        taken = self.written or self.loaded.path
+        place = "plan.json" if taken.name != "plan.json" else "plan2.json"
+        if not self.numbered:
+            number = self.fix
+        fix = f" --fix {number}" if number is not None else ""
+        return f"{command}{fix} -o {place}" + (f" -- {overrides}" if overrides else "")
 
     @property
     def verdict(self) -> Verdict:
@@ -50,7 +81,10 @@ class Explanation:
     def as_dict(self) -> dict[str, Any]:
         """Return the explanation as `explain --json` prints it."""
         return self.estimate.as_dict() | {
-            "fixes": [{"number": n if fix.helps else None} | fix.as_dict() for n, fix in enumerate(self.fixes, 1)],
+            "fixes": [
+                {"number": n if fix.helps and self.numbered else None} | fix.as_dict()
+                for n, fix in enumerate(self.fixes, 1)
+            ],
             "fits_cards_gb": list(self.fitting_gb),
             "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
             "ignored": list(self.loaded.ignored),
@@ -114,7 +148,7 @@ def explain(
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)
-    return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims)
+    return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims, fix)
 
 
 def _traced(estimate: Estimate) -> Traced:

@@ -38,14 +38,19 @@ _HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.TOP_ATTENTION_BACKWARD | _BOTTOM_ON
 
 def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
-    yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
-    yield _state_line(s, train)
+    yield from saved_lines(s, train)
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
     if train.parallel == "ddp":
         yield Line(
             "DDP buckets", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P",
             "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
         )  # fmt: skip
+
+
+def saved_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
+    """Yield what a checkpoint holds too: the weights and what the optimizer remembers."""
+    yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
+    yield _state_line(s, train)
 
 
 def _state_line(s: Sizes, train: TrainSpec) -> Line:

@@ -86,3 +86,13 @@ def on_fineweb(law: float) -> ExpectedLoss:
     """Return what the law's loss means on FineWeb-like text."""
     low, point, high = (law + offset for offset in FINEWEB_OFFSET)
     return ExpectedLoss(low, point, high)
+
+
+# Nats a token say nothing across vocabularies: a token of 256 kinds is a byte, one of GPT-2's 50,257 is several.
+# FINEWEB_OFFSET was measured with GPT-2's alone; a range, so that paddings of it and vocabularies as large still count.
+VOCABULARIES = (40_000, 70_000)
+
+
+def vocabulary_in_range(vocab_size: int) -> bool:
+    """Return whether nats a token of so many kinds may be compared with the law's."""
+    return VOCABULARIES[0] <= vocab_size <= VOCABULARIES[1]

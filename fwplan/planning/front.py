@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fwplan.estimators.quality import ExpectedLoss, effective_tokens, in_range, on_fineweb
+from fwplan.estimators.quality import ExpectedLoss, effective_tokens, in_range, on_fineweb, vocabulary_in_range
 from fwplan.estimators.speed import middle
 from fwplan.planning.choose import judged, pareto
 from fwplan.planning.horizon import seconds_allowed
@@ -80,21 +80,28 @@ class Front:
         return tuple(self._point(int(shape), on_front=bool(front[shape])) for shape in np.flatnonzero(shown))
 
     def _point(self, shape: int, *, on_front: bool) -> Point:
-        best, space, data = self.best, self.grid.space, self.request.data
-        tokens, parameters = float(best.tokens[shape]), float(self.grid.parameters[shape, 0])
-        fresh = effective_tokens(tokens, data.tokens if data else None)
+        best, space = self.best, self.grid.space
         return Point(
             n_layer=int(space.L[shape, 0]),
             n_embd=int(space.C[shape, 0]),
             parameters=int(best.parameters[shape]),
-            tokens=round(tokens),
-            loss=on_fineweb(float(best.loss[shape])) if in_range(parameters, fresh) else None,
+            tokens=round(float(best.tokens[shape])),
+            loss=self._loss(shape),
             seconds=float(best.seconds[shape]) if self.grid.timed else None,
             needed_bytes=round(best.needed[shape]),
             headroom_bytes=round(self.available - best.needed[shape]),
             on_front=on_front,
             picked=shape == self.picked,
         )
+
+    def _loss(self, shape: int) -> ExpectedLoss | None:
+        """Return the loss to expect of a shape's best run; None where the laws do not reach."""
+        data = self.request.data
+        fresh = effective_tokens(float(self.best.tokens[shape]), data.tokens if data else None)
+        known = in_range(float(self.grid.parameters[shape, 0]), fresh)
+        if not known or not vocabulary_in_range(self.grid.space.modes[0].model.vocab_size):
+            return None
+        return on_fineweb(float(self.best.loss[shape]))
 
 
 def point_of(estimate: Estimate) -> Point | None:

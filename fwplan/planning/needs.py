@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from fwplan.estimators.optimizer import saved_lines
+from fwplan.estimators.sizes import sizes
+
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
     from fwplan.planning.request import Request
+    from fwplan.spec import RunSpec
 
 Interval = tuple[float, float]
 TOKEN_BYTES = 2  # of uint16 shards
-# A checkpoint holds fp32 weights and both of AdamW's moments. While the next one is written, the last one stays.
-CHECKPOINT_BYTES, CHECKPOINTS_KEPT = 12, 2
+CHECKPOINTS_KEPT = 2  # while the next one is written, the last one stays
 
 
 @dataclass(frozen=True)
@@ -39,8 +42,16 @@ def needs_of(estimate: Estimate, request: Request) -> Needs:
         tokens_per_second=(spec.tokens_per_step / step[1], spec.tokens_per_step / step[0]) if step else None,
         cost=_cost(estimate, request),
         token_bytes=width * unique,
-        checkpoint_bytes=CHECKPOINTS_KEPT * CHECKPOINT_BYTES * estimate.parameters.total,
+        checkpoint_bytes=CHECKPOINTS_KEPT * checkpoint_bytes(spec),
     )
+
+
+def checkpoint_bytes(spec: RunSpec) -> int:
+    """Return the bytes of one checkpoint: the weights and what the optimizer remembers, as wide as they are in memory.
+
+    Tied weights are stored once. What is left out is tens of KiB: random states, step counts, names, the spec.
+    """
+    return sum(line.bytes for line in saved_lines(sizes(spec), spec.train))
 
 
 def _cost(estimate: Estimate, request: Request) -> Interval | None:

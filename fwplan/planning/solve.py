@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from fwplan.measurement import Measurement
     from fwplan.target import Target
 
-# What memory grows with, and the step from one value that can be built to the next (None: the run's own heads).
+# What memory grows with, and the step from one value to the next that is worth building (None: see `_step`).
 GROWS: dict[str, int | None] = {
     "micro_batch_size": 1, "eval_micro_batch_size": 1, "sequence_length": 1, "context_length": 1, "n_layer": 1,
     "n_embd": None, "vocab_size": 64, "loss_chunk_tokens": 1,
@@ -34,6 +34,7 @@ class Solution:
     estimate: Estimate
     after: Estimate | None
     at_point: int  # the largest value whose middle still fits
+    ended_by: str | None = None  # what ends the values, where memory does not
 
     def as_dict(self) -> dict[str, Any]:
         """Return the solution as `solve --json` prints it."""
@@ -41,6 +42,7 @@ class Solution:
             "field": self.field,
             "value": self.value,
             "at_point": self.at_point,
+            "ended_by": self.ended_by,
             "estimate": self.estimate.as_dict(),
         }
 
@@ -53,7 +55,7 @@ def largest_that_fits(spec: RunSpec, field: str, target: Target, past: Sequence[
     """
     if field not in GROWS:
         raise FwplanError(f"cannot solve for {field!r}", hint=f"one of {', '.join(GROWS)}")
-    step = GROWS[field] or spec.model.n_head
+    step = _step(spec, field)
     tried: dict[int, Estimate] = {}
 
     def at(count: int) -> Estimate:
@@ -65,7 +67,8 @@ def largest_that_fits(spec: RunSpec, field: str, target: Target, past: Sequence[
         raise FwplanError(
             f"undecidable: {at(1).undecidable}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
-    most = _most(spec, field) // step
+    end, what_ends = _end(spec, field)
+    most = end // step
     count = _last(most, lambda n: at(n).verdict == "fits")
     if count == 0:
         raise FwplanError(
@@ -74,15 +77,22 @@ def largest_that_fits(spec: RunSpec, field: str, target: Target, past: Sequence[
             exit_code=ExitCode.DOES_NOT_FIT,
         )
     middle = _last(most, lambda n: at(n).verdict in {"fits", "fits_at_point"})
-    return Solution(field, count * step, at(count), at(count + 1) if count < most else None, middle * step)
+    ended_by = what_ends if count == most else None
+    return Solution(field, count * step, at(count), at(count + 1) if count < most else None, middle * step, ended_by)
 
 
-def _most(spec: RunSpec, field: str) -> int:
+def _step(spec: RunSpec, field: str) -> int:
+    """Return the step between values: a width's heads grow by 8, as FlashAttention and tensor cores want."""
+    return GROWS[field] or 8 * spec.model.n_head
+
+
+def _end(spec: RunSpec, field: str) -> tuple[int, str]:
+    """Return the largest value that can be asked for, and what ends it there."""
     if field == "sequence_length":
-        return spec.model.context_length
+        return spec.model.context_length, "the model's context_length"
     if field == "loss_chunk_tokens":
-        return spec.tokens_per_micro_batch
-    return MOST.get(field, 2**20)
+        return spec.tokens_per_micro_batch, "the tokens of a micro-batch"
+    return MOST.get(field, 2**20), "the range that fwplan looks at"
 
 
 def _last(most: int, holds: Any) -> int:

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP
-from fwplan.spec import Dtype, ModelSpec, RunSpec, TrainSpec, spec_error
+from fwplan.spec import ModelSpec, RunSpec, TrainSpec, spec_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ DEPTHS = (2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30
 ASPECT = (32, 86)
 MICRO_BATCHES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 512)
 CHECKPOINTS = (0, 4, 2, 1)  # 0: none; n: every n-th block is recomputed
-TRITON = 7.0  # compute capability below which torch.compile has no code generator
 SIZED = {"n_layer", "n_head", "n_embd", "micro_batch_size"}  # pins that restrict the arrays
 
 
@@ -98,12 +97,10 @@ def _modes(request: Request) -> Iterator[RunSpec]:
     target, seen = request.target, []
     cpu = target.device.type == "cpu"
     nvidia = not cpu and all(card.vendor == "nvidia" for card in target.cards)
-    half: Dtype = "bfloat16" if all(card.supports_bf16 for card in target.cards) else "float16"
-    compiles = not cpu and all(float(card.compute_capability) >= TRITON for card in target.cards)
-    for compiled in (True, False) if compiles else (False,):
+    for compiled in (True, False) if target.compiles else (False,):
         for every in CHECKPOINTS:
             for loss in ("full", "chunked"):
-                fields: dict[str, Any] = {"dtype": "float32" if cpu else half, "compile": compiled, "loss": loss}
+                fields: dict[str, Any] = {"dtype": "float32" if cpu else target.half, "compile": compiled, "loss": loss}
                 fields |= {"checkpointing": "block" if every else "none", "checkpoint_every": every or 1}
                 fields["expandable_segments"] = request.expandable_segments and nvidia
                 mode = _built(request, fields)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from fwplan.render.figures import counted, gib_range, plain
+from fwplan.render.figures import counted, energy, gib_range
 from fwplan.render.fixes import command_lines
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, confidence_text, config_notes, loss_text
@@ -53,7 +53,7 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
     shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
-    yield f"{shape}, vocabulary {model.vocab_size}; {batch},"
+    yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
     yield (
         f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
         f"{train.loss} loss, checkpointing {train.checkpointing}"
@@ -95,7 +95,13 @@ def _fit_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     else:
         short = f"{max(0, used.low - available) / GIB:.1f}-{(used.high - available) / GIB:.1f} GiB"
         yield f"[bold red]error:[/] will not fit on {label}"
-        yield f"       {need}: short by {short}"
+        yield from textwrap.wrap(
+            f"{need}: short by {short}",
+            WIDTH,
+            initial_indent=" " * 7,
+            subsequent_indent=" " * 7,
+            break_on_hyphens=False,
+        )
     yield from _confidence_lines(loaded)
     yield from _blame_lines(estimate, loaded)
 
@@ -120,7 +126,8 @@ def _blame_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
 
 def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
     tokens, work = estimate.tokens, estimate.flops
-    total = f", {si(tokens.total)} in {estimate.spec.steps:,} steps" if tokens.total and estimate.spec.steps else ""
+    steps = estimate.spec.steps
+    total = f", {si(tokens.total)} in {counted(steps, 'step')}" if tokens.total and steps else ""
     yield f"  tokens      {tokens.per_step:,} a step{total}"
     if tokens.epochs is not None:
         yield f"  epochs      {tokens.epochs:.2f} of {si(tokens.per_epoch or 0)} unique tokens"
@@ -132,8 +139,7 @@ def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
         run = f", {duration_range(*estimate.total_seconds)} in all" if estimate.total_seconds else ""
         yield f"  time        {duration_range(*estimate.step_seconds)} a step{run} [dim]{estimate.time_status}[/]"
     if estimate.energy_kwh:
-        low, high = estimate.energy_kwh
-        yield f"  energy      {plain(low)}-{plain(high)} kWh at the card's full board power"
+        yield f"  energy      {energy(*estimate.energy_kwh)} at the card's full board power"
     yield f"  loss        {'unknown: it starts from trained weights' if pretrained else loss_text(estimate)}"
 
 
@@ -151,7 +157,8 @@ def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
     yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
     for number, fix in enumerate(helping, 1):
-        yield _fix_line(f"{'[green]✓[/]' if fix.fits else '[yellow]~[/]'} {number}", fix)
+        mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]"
+        yield _fix_line(f"{mark} {number if explanation.numbered else ' '}", fix)
         if fix.popular and not fix.fits:
             yield from _why_lines(fix)
     for fix in explanation.fixes:
@@ -168,24 +175,26 @@ def _why_lines(fix: Fix) -> Iterator[str]:
 
 def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[str]:
     """Yield the command to type next: train what fits, else apply the first change that makes it fit."""
-    loaded, fix = explanation.loaded, ""
-    if explanation.estimate.verdict in {"fits", "no_device"} or not helping:
-        if loaded.kind in {"plan", "spec"}:
-            yield f"  fwplan run {escape(shlex.quote(str(loaded.path)))}"
-            return
+    if not explanation.numbered:
+        if helping:
+            yield "  To apply one of these too, write this run first: its plan numbers them."
+        yield from command_lines(explanation.to_save())
+    elif explanation.estimate.verdict in {"fits", "no_device"} or not helping:
+        if explanation.runnable is not None:
+            yield f"  fwplan run {escape(shlex.quote(str(explanation.runnable)))}"
+        else:
+            yield from command_lines(explanation.to_save())
     else:
         first = next((number for number, change in enumerate(helping, 1) if change.fits), None)
         if first is None:
             yield "  None of these is enough alone: apply one, then explain the plan again."
-        fix = f" --fix {first or 1}"
-    command, _, overrides = explanation.command.partition(" -- ")
-    rest = f" -- {overrides}" if overrides else ""
-    yield from command_lines(f"{command}{fix} -o plan.json{rest}")
+        yield from command_lines(explanation.to_save(first or 1))
 
 
 def _fix_line(mark: str, fix: Fix) -> str:
     size, same = gib_range(fix.estimate.use.needed) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
-    return f"  {mark} {escape(fix.change):44} {size:>13}   {same}"
+    gap = " " * max(1, 58 - len(fix.change) - len(size))  # of two columns, 44 and 13 wide
+    return f"  {mark} {escape(fix.change)}{gap}{size}   {same}"
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from fwplan.units import GIB
@@ -17,10 +18,15 @@ def gib_range(interval: Range) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """Return a number with its noun: "1 layer", "2 layers"."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    """Return a number with its noun: "1 layer", "2 layers", "1,200 steps"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def plain(value: float) -> str:
     """Return three digits without an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:,.0f}" if value >= 100 else f"{Decimal(f'{value:.3g}'):f}"
+
+
+def energy(low: float, high: float) -> str:
+    """Return a range of kWh, with the unit: "9.36-22 kWh"; "under 0.01 kWh" where there is next to nothing to pay."""
+    return "under 0.01 kWh" if high < 0.01 else f"{plain(low)}-{plain(high)} kWh"

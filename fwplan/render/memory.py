@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _BAR = 10
 _SHOWN_LINES = 8
+_LEFT = 41  # columns of a name and a size
 _FORMULA = 17
 _SPARKS = "▁▂▃▄▅▆▇█"
 
@@ -32,27 +34,47 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
         return
     yield f"[bold]Peak: {memory.phase.label}[/]"
     for line, share in _top(estimate.at_peak()):
-        bar = "█" * round(share * _BAR) or "▏"
-        formula = _in_numbers(line.formula, estimate)
-        note = f"  [dim]{escape(formula)}[/]" if formula else ""
-        yield f"  {line.name:30} {gib(line.bytes):>10}  {bar:{_BAR}} {share:4.0%}{note}"
+        yield from _tensor_lines(line, share, _in_numbers(line.formula, estimate))
     spread = f"{gib(use.allocated.low)} - {gib(use.allocated.high)}"
     rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
     if use.reserved:
-        rows.append(("reserved", gib_range(use.reserved), "GiB, by the caching allocator", _learned(estimate)))
-        rows.append(("needed", gib_range(use.needed), "GiB, with the CUDA context", _learned(estimate)))
+        rows.append(("reserved", gib_range(use.reserved), "GiB, by torch's allocator", _learned(estimate)))
+        rows.append(("needed", gib_range(use.needed), "GiB, with CUDA's context", _learned(estimate)))
     else:
-        rows.append(
-            ("device used", gib_range(use.device_used), "GiB, resident, with Python and torch", _learned(estimate))
-        )
+        rows.append(("device used", gib_range(use.device_used), "GiB resident, with torch", _learned(estimate)))
     for name, size, meaning, status in rows:
-        yield f"  {name:30} {size:>10}  {meaning} [dim]{status}[/]"
+        yield from _level_lines(name, size, meaning, status)
     if estimate.available_bytes is not None and estimate.target:
         device = estimate.target.device
         taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
-        yield f"  {'available':30} {gib(estimate.available_bytes):>10}  {gib(device.total_bytes or 0)}{taken}"
+        yield f"{_cells('available', gib(estimate.available_bytes))}  {gib(device.total_bytes or 0)}{taken}"
     correction = round(use.allocated.point) - memory.allocated_bytes
     yield from _phase_lines({phase: total + correction for phase, total in memory.totals.items()})
+
+
+def _tensor_lines(line: Line, share: float, formula: str) -> Iterator[str]:
+    """Yield a line of the estimate as a row: name, size, share and, where there is room, its formula."""
+    size, bar = gib(line.bytes), f"  {'█' * round(share * _BAR) or '▏':{_BAR}} {share:4.0%}"
+    *above, name = textwrap.wrap(line.name, WIDTH - len(f"   {size}{bar}"), subsequent_indent="  ")
+    yield from (f"  {part}" for part in above)
+    row = f"{_cells(name, size)}{bar}"
+    fits = formula and len(row) + 2 + len(formula) <= WIDTH
+    yield f"{row}  [dim]{escape(formula)}[/]" if fits else row
+
+
+def _cells(name: str, size: str) -> str:
+    """Return a row's first two columns; where one is too long for its own, it takes of the other's room."""
+    return f"  {name} {size:>{max(0, _LEFT - 1 - len(name))}}"
+
+
+def _level_lines(name: str, size: str, meaning: str, status: str) -> Iterator[str]:
+    """Yield a level of memory; what is too long for the terminal goes on below its own column."""
+    cells = _cells(name, size)
+    *first, last = textwrap.wrap(f"{meaning} {status}", WIDTH - len(cells) - 2, break_on_hyphens=False)
+    rows = [*(escape(row) for row in first), f"{escape(last.removesuffix(status))}[dim]{status}[/]"]
+    for row in rows:
+        yield f"{cells}  {row}"
+        cells = " " * len(cells)
 
 
 def _in_numbers(formula: str, estimate: Estimate) -> str:

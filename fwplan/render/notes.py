@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.quality import vocabulary_in_range
 from fwplan.units import si
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ def loss_text(estimate: Estimate) -> str:
     """Return the expected loss with its interval, or why there is none."""
     if estimate.tokens.total is None:
         return "unknown: no horizon (max_steps or max_tokens)"
+    if estimate.loss is None and not vocabulary_in_range(estimate.spec.model.vocab_size):
+        return "unknown: the laws' offset is known for GPT-2's vocabulary alone"
     if estimate.loss is None:
         return "unknown: too few parameters or tokens for the scaling laws"
     return f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f} nats on FineWeb-like text, by scaling law"
@@ -38,6 +41,9 @@ def wish_text(suggestion: Suggestion) -> str:
     """Return what was searched for."""
     request = suggestion.request
     goal = f"{si(request.tokens)} tokens" if request.tokens else "as many tokens as the time allows"
+    if request.loss is not None:
+        most = f", {si(request.tokens)} tokens at most" if request.tokens else ""
+        goal = f"to an expected loss of {request.loss:g} nats{most}"
     timed = suggestion.pick.estimate.total_seconds is not None
     bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
     return f"{goal}, {bound}, on {request.target.label}, context {request.context_length}"

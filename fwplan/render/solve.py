@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 def solve_lines(found: Solution) -> Iterator[str]:
     """Yield the answer, then its reason."""
     label = found.estimate.target.label if found.estimate.target else ""
-    yield f"[bold]{found.field} {found.value:,}[/] is the largest that fits {escape(label)}"
+    if found.ended_by is None:
+        yield f"[bold]{found.field} {found.value:,}[/] is the largest that fits {escape(label)}"
+    else:
+        yield f"[bold]{found.field} {found.value:,}[/] fits {escape(label)}:"
+        yield f"  {escape(found.ended_by)} ends it there, not memory"
     if found.estimate.use:
         yield f"  {found.value:,} needs {gib_range(found.estimate.use.needed)} GiB,"
         yield f"  {gib(found.estimate.available_bytes or 0)} available"

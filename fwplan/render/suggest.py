@@ -11,7 +11,7 @@ from rich.markup import escape
 from fwplan import recipe
 from fwplan.estimators.quality import MOST_EPOCHS
 from fwplan.estimators.speed import model_flops
-from fwplan.render.figures import gib_range, plain
+from fwplan.render.figures import counted, energy, gib_range
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text, reason_texts, wish_text
 from fwplan.render.terminal import WIDTH, note_lines
@@ -86,17 +86,17 @@ def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
         yield f"   {tokens.epochs:.2f} epochs of {si(tokens.per_epoch or 0)} unique tokens{worn}"
     yield f"   expected loss {loss_text(pick.estimate)}"
     if pick.estimate.loss is None:
-        yield "   so it is chosen by the shape of laws that were fitted on far larger runs"
+        yield "   so it is chosen by the shape of laws that were fitted elsewhere"
     yield from _need_lines(suggestion)
     yield from _recipe_lines(suggestion)
 
 
 def _need_lines(suggestion: Suggestion) -> Iterator[str]:
     """Yield speed, energy, money and disk."""
-    needs, energy = suggestion.needs, suggestion.pick.estimate.energy_kwh
+    needs, kwh = suggestion.needs, suggestion.pick.estimate.energy_kwh
     if needs.tokens_per_second:
         low, high = (si(value) for value in needs.tokens_per_second)
-        used = f"; {plain(energy[0])}-{plain(energy[1])} kWh at full board power" if energy else ""
+        used = f"; {energy(*kwh)} at full board power" if kwh else ""
         yield f"   {low}-{high} tokens a second{used}"
     if needs.cost:
         yield f"   costs {needs.cost[0]:,.2f}-{needs.cost[1]:,.2f} at the prices given"
@@ -110,7 +110,7 @@ def _recipe_lines(suggestion: Suggestion) -> Iterator[str]:
     yield f"   batch: DeepSeek LLM's law says {si(advised)} tokens, custom 524 k"
     yield from _wrapped(f"   learning rate {train.learning_rate:g}: {reasons['learning_rate']}")
     yield (
-        f"   to {train.min_lr:g}, {train.warmup_steps:,} steps of warm-up, "
+        f"   to {train.min_lr:g}, {counted(train.warmup_steps or 0, 'step')} of warm-up, "
         f"weight decay {train.weight_decay:g}, beta2 {train.beta2:g}"
     )
     evaluated = train.eval_batches * (train.eval_micro_batch_size or train.micro_batch_size)

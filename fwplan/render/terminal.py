@@ -42,10 +42,24 @@ def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
 
 def error_lines(error: FwplanError) -> Iterator[str]:
     """Yield an error as what is wrong, where, and what to do next."""
-    yield f"[bold red]error:[/] {escape(error.message)}"
+    yield from _said("error:", "bold red", error.message)
     if error.where:
         yield f"  [blue]-->[/] {escape(error.where)}"
-    yield f"[bold]hint:[/] {escape(error.hint)}"
+    yield from _said("hint:", "bold", error.hint)
+
+
+def _said(word: str, style: str, text: str) -> Iterator[str]:
+    """Yield a coloured word and what it says, wrapped to the terminal; a command to type stays in one piece."""
+    width = WIDTH - len(word) - 1
+    lines = [text] if len(text) <= width or "fwplan " in text else _wrapped(text, width)
+    yield f"[{style}]{word}[/] {escape(lines[0])}"
+    yield from (f"{' ' * len(word)} {escape(line)}" for line in lines[1:])
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    return textwrap.wrap(
+        text, width, break_long_words=False, break_on_hyphens=False, expand_tabs=False, replace_whitespace=False
+    ) or [text]
 
 
 def note_lines(notes: Iterable[str]) -> Iterator[str]:

@@ -24,17 +24,16 @@ def fixes_section(explanation: Explanation) -> Html:
     number = 0
     for index, fix in enumerate(explanation.fixes, 1):
         number += fix.helps
-        rows.append(_row(index, number, fix, available, largest))
+        rows.append(_row(index, number if explanation.numbered else None, fix, available, largest))
     heads = ("change", "GiB needed\t", "bar", "the maths")
     caption = "Each is a full re-estimate. ✓ fits, ~ helps and is not enough alone, ✗ does not help"
-    command, _, overrides = explanation.command.partition(" -- ")
-    again = f"{command} --fix N -o plan.json" + (f" -- {overrides}" if overrides else "")
-    how = tag("p", tag("code", again), " applies number N.", class_="small")
+    does = " applies number N." if explanation.numbered else " writes this run; its plan numbers these."
+    how = tag("p", tag("code", explanation.to_save("N")), does, class_="small")
     return tag("section", tag("h2", "What would change it"), table(caption, heads, rows, kind="stacked"), how)
 
 
-def _row(index: int, number: int, fix: Fix, available: int | None, largest: float) -> tuple[str, ...]:
-    mark = f"{'✓' if fix.fits else '~'} {number}" if fix.helps else "✗"
+def _row(index: int, number: int | None, fix: Fix, available: int | None, largest: float) -> tuple[str, ...]:
+    mark = ("✓" if fix.fits else "~") + (f" {number}" if number is not None else "") if fix.helps else "✗"
     use, shown = fix.estimate.use, ("unknown", "")
     if use is not None:
         shown = _figures(f"fix-{index}", fix.change, use.needed, available, largest)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwplan.errors import FwplanError
+from fwplan.estimators.quality import vocabulary_in_range
 from fwplan.planning.choose import LOSS_TOLERANCE
 from fwplan.planning.front import point_of
 from fwplan.planning.rivals import rivals
@@ -100,6 +101,8 @@ def _why_not(suggestion: Suggestion) -> str:
         return f"No picture: how fast {suggestion.request.target.label} is is unknown."
     if any(point.loss for point in suggestion.front.points):
         return "No picture: the scaling laws can judge only one of the shapes searched."
+    if not vocabulary_in_range(suggestion.pick.spec.model.vocab_size):
+        return "No picture: the laws' offset is known for GPT-2's vocabulary alone, so no loss is expected."
     return "No picture: these runs are too small for the scaling laws to expect a loss of."
 
 

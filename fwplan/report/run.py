@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.render.figures import plain
+from fwplan.render.figures import energy, plain
 from fwplan.render.notes import loss_text
 from fwplan.report.html import Html, table, tag
 from fwplan.units import duration_range, flops, si
@@ -40,8 +40,8 @@ def _bill(estimate: Estimate, *, pretrained: bool) -> Iterator[tuple[str, str]]:
     said = f" ({estimate.time_status})" if estimate.time_status else ""
     yield "time a step", duration_range(*estimate.step_seconds) + said if estimate.step_seconds else speed
     yield "time in all", duration_range(*estimate.total_seconds) + said if estimate.total_seconds else "unknown"
-    energy = estimate.energy_kwh
-    yield "energy", f"{plain(energy[0])}-{plain(energy[1])} kWh at the card's full board power" if energy else "unknown"
+    used = estimate.energy_kwh
+    yield "energy", f"{energy(*used)} at the card's full board power" if used else "unknown"
     yield "loss", "unknown: it starts from trained weights" if pretrained else loss_text(estimate)
 
 

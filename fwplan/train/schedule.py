@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fwplan.errors import FwplanError
+from fwplan.recipe import warmup_steps
 
 if TYPE_CHECKING:
     from fwplan.spec import RunSpec
-
-_MAX_WARMUP_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -39,11 +38,10 @@ def resolve_schedule(spec: RunSpec) -> Schedule:
             hint="give train.max_steps or train.max_tokens",
         )
     train, steps = spec.train, spec.steps
-    warmup = min(steps // 50, _MAX_WARMUP_STEPS) if train.warmup_steps is None else train.warmup_steps
     eval_interval = spec.eval_interval or 1
     return Schedule(
         steps=steps,
-        warmup_steps=warmup,
+        warmup_steps=warmup_steps(steps) if train.warmup_steps is None else train.warmup_steps,
         learning_rate=train.learning_rate,
         min_lr=train.learning_rate / 10 if train.min_lr is None else train.min_lr,
         eval_interval=eval_interval,

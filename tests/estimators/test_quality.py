@@ -10,6 +10,7 @@ from fwplan.estimators.quality import (
     law_loss,
     optimal_parameters,
     repeated_loss,
+    vocabulary_in_range,
 )
 from fwplan.estimators.tokens import fineweb_files, fineweb_pattern
 
@@ -76,3 +77,8 @@ def test_fineweb_files_for_a_number_of_tokens():
     assert fineweb_pattern(5) == "sample/10BT/00[0-4]_*.parquet"
     assert fineweb_pattern(14) == "sample/10BT/*.parquet"
     assert fineweb_pattern(15) == "sample/100BT/*.parquet"
+
+
+def test_vocabularies_near_gpt2s():
+    assert all(vocabulary_in_range(size) for size in (40_000, 49_152, 50_257, 50_304, 50_432, 65_536, 70_000))
+    assert not any(vocabulary_in_range(size) for size in (2, 65, 256, 32_000, 100_277, 128_256))

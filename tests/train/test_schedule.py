@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fwplan.errors import FwplanError
+from fwplan.recipe import warmup_steps
 from fwplan.spec import RunSpec
 from fwplan.train.schedule import Schedule, learning_rate, resolve_schedule
 
@@ -56,7 +57,8 @@ def test_warm_up_is_linear_and_starts_above_zero():
 
 
 @pytest.mark.parametrize(
-    ("steps", "warmup", "interval"), [(1, 0, 1), (19, 0, 1), (400, 8, 20), (19_074, 381, 953), (600_000, 2000, 1000)]
+    ("steps", "warmup", "interval"),
+    [(1, 1, 1), (19, 1, 1), (99, 1, 4), (100, 2, 5), (400, 8, 20), (19_074, 381, 953), (600_000, 2000, 1000)],
 )
 def test_defaults(steps, warmup, interval):
     schedule = _resolve(max_steps=steps, learning_rate=4e-4)
@@ -64,6 +66,11 @@ def test_defaults(steps, warmup, interval):
     assert schedule.warmup_steps == warmup
     assert schedule.min_lr == pytest.approx(4e-5)
     assert (schedule.eval_interval, schedule.checkpoint_interval) == (interval, interval)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30, 49, 50, 51, 99, 5000, 99_999, 100_000, 10**6])
+def test_a_default_warm_up_is_the_planned_one(steps):
+    assert _resolve(max_steps=steps).warmup_steps == warmup_steps(steps)
 
 
 def test_what_is_given_is_kept_even_zero():
