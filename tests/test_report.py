@@ -331,6 +331,7 @@ def test_a_better_run_for_the_same_tokens_is_named():
     assert found.request.tokens == explanation.estimate.tokens.total
     text = " ".join(walk(report_html(explanation)).text)
     yours = point_of(explanation.estimate)
+    assert re.search(r"Yours: [^.]*\.[^:]*, which does not fit\.", text)
     points = [point for point in found.front.points if point.loss]
     in_time = min((p for p in points if p.seconds <= yours.seconds), key=lambda p: p.loss.point)
     assert f"In no more time: {si(in_time.parameters)} parameters" in text

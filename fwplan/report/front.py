@@ -66,12 +66,18 @@ def _beside(estimate: Estimate, target: Target, yours: Point) -> tuple[Html, ...
     slowest = estimate.total_seconds[1]
     limit = (slowest, f"{duration(slowest)}, upper end of yours")
     picture = Picture(shown, round(found.front.available), limit, yours=yours)
-    return (*(tag("p", text) for text in _better(shown, yours)), *_parts(picture, found))
+    return (
+        *(tag("p", text) for text in _better(shown, yours, _DOUBTS.get(estimate.verdict, ""))),
+        *_parts(picture, found),
+    )
 
 
-def _better(points: Sequence[Point], yours: Point) -> Iterator[str]:
+_DOUBTS = {"does_not_fit": ", which does not fit", "fits_at_point": ", which may not fit"}
+
+
+def _better(points: Sequence[Point], yours: Point, doubt: str) -> Iterator[str]:
     """Yield what a run is itself, what the others offer in its time, and what for its loss."""
-    yield f"Yours: {_offer(yours)}{', if it fits' if yours.headroom_bytes < 0 else ''}."
+    yield f"Yours: {_offer(yours)}{doubt}."
     time, loss = yours.seconds or 0, nats(yours)
     lower = [point for point in points if (point.seconds or 0) <= time and nats(point) < loss - LOSS_TOLERANCE]
     sooner = [point for point in points if (point.seconds or 0) < time and nats(point) <= loss]
