@@ -887,3 +887,12 @@ def test_a_start_from_trained_weights_is_known(text, pretrained, tmp_path):
     path = tmp_path / "config.py"
     path.write_text(text)
     assert load_config(path).pretrained is pretrained
+
+
+def test_a_slip_of_the_pen_is_named(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text("n_layre = 24\nbatch_sizes = 4\nuse_rope = True\nn_kv_head = 4\n")
+    notes = load_config(config).notes
+    assert "n_layre (line 1) is no setting: did you mean n_layer?" in notes
+    assert "batch_sizes (line 2) is no setting: did you mean batch_size?" in notes
+    assert sum("did you mean" in note for note in notes) == 2

@@ -138,6 +138,9 @@ class Reading:
         """Record a setting that means nothing here: one that may change memory lowers the confidence."""
         place = f"{name} (line {line})" if line is not None else name
         (self.uncounted if may_change_memory(name, value) else self.ignored).append(place)
+        meant = _similar(name, _TYPO)[:1]
+        if meant:
+            self.notes.append(f"{place} is no setting: did you mean {meant[0]}?")
 
     def miss(self, key: str, setting: Setting, reason: str) -> None:
         """Record that a value which matters cannot be known."""
@@ -189,13 +192,21 @@ def read_overrides(overrides: Sequence[str], *, harmless: frozenset[str] = froze
             raise FwplanError(f"cannot read override {override[:80]!r}", hint="write it like --batch_size=8")
         key = canonical(name)
         if key is None and name not in harmless:
-            known = sorted(MODEL_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
-            near = difflib.get_close_matches(name, known, n=3)
+            near = _similar(name)
             hint = f"did you mean {' or '.join(near)}?" if near else "known ones are the fields of spec.json"
             raise FwplanError(f"unknown setting {name!r} in override {override!r}", hint=hint)
         if key is not None:
             read = layer(read, {key: Setting(name, read_value(text), origin="override")})
     return read
+
+
+_TYPO = 0.85  # a name as like a setting's as this was meant to be it
+
+
+def _similar(name: str, cutoff: float = 0.6) -> list[str]:
+    """Return the known settings whose names are like this one, the likest first."""
+    known = sorted(MODEL_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
+    return difflib.get_close_matches(name[:100], known, n=3, cutoff=cutoff)
 
 
 def whole(setting: Setting, path: str) -> int:
