@@ -8,7 +8,7 @@ from functools import cache
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -185,7 +185,12 @@ def spread(values: Sequence[int]) -> Range | None:
     """Return measured values as an interval, a tenth wider on both sides; None where there are none."""
     if not values:
         return None
-    return Range(0.9 * min(values), median(values), 1.1 * max(values))
+    return widened(min(values), median(values), max(values))
+
+
+def widened(least: Any, point: Any, most: Any) -> Range:
+    """Return the interval of measured values, a tenth wider on both sides; of arrays, element by element."""
+    return Range(0.9 * least, point, 1.1 * most)
 
 
 @cache

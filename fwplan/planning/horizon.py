@@ -81,7 +81,7 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
     """Return how far every run of the grid gets.
 
     Raises:
-        FwplanError: neither tokens nor data nor time bound the run.
+        FwplanError: neither tokens nor data nor time bound the run, or the money cannot be reckoned.
     """
     T = request.context_length
     sequences = grid.space.B * float(grid.space.modes[0].train.world_size)  # that all processes take in a micro-step

@@ -17,14 +17,15 @@ from fwplan.calibration import (
     reserved_ratio,
     shape_of,
     spread,
+    widened,
 )
-from fwplan.estimators.overhead import Range
 from fwplan.estimators.speed import executed_per_token, middle, step_seconds
 from fwplan.vectorised import needed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from fwplan.estimators.overhead import Range
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
     from fwplan.planning.space import Space
@@ -95,8 +96,7 @@ class _Seen:
 
 def _spread(values: Any) -> Range:
     """Return calibration.spread of each column."""
-    low, point, high = np.nanmin(values, axis=0), np.nanmedian(values, axis=0), np.nanmax(values, axis=0)
-    return Range(0.9 * low, point, 1.1 * high)
+    return widened(np.nanmin(values, axis=0), np.nanmedian(values, axis=0), np.nanmax(values, axis=0))
 
 
 def time_ratio(

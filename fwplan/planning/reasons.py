@@ -67,8 +67,9 @@ def _compared(best: Best, shape: int, other: int) -> str:
 
 def _change(best: Best, shape: int, other: int) -> str:
     """Return what the law says of another shape; far below its data only whether that is better or worse."""
-    change = float(best.loss[other] - best.loss[shape])
-    if not all(in_range(best.parameters[i], best.tokens[i]) for i in (shape, other)):
+    ours, theirs = _Figures.of(best, shape), _Figures.of(best, other)
+    change = theirs.loss - ours.loss
+    if not (ours.judged and theirs.judged):
         return f"the law, fitted on far larger runs, expects a {'higher' if change > 0 else 'lower'} loss"
     if abs(change) < LOSS_TOLERANCE:
         return f"the law sees no difference (under {LOSS_TOLERANCE} nats)"
@@ -140,7 +141,7 @@ def _gain(found: Decision, other: Decision, request: Request) -> Iterator[tuple[
         return
     ours, theirs = _Figures.of(found.best, found.shape), _Figures.of(other.best, other.shape)
     if request.objective == "largest":
-        if theirs.parameters > 1.01 * ours.parameters:
+        if theirs.parameters > (1 + _ALIKE) * ours.parameters:
             yield theirs.parameters / ours.parameters, f"{si(theirs.parameters)} parameters"
     elif request.objective in {"cheapest", "fastest"}:
         share = theirs.seconds / ours.seconds if ours.seconds else 1.0
