@@ -11,6 +11,8 @@ from fwplan.estimators.quality import in_range
 from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
 from fwplan.planning.decide import decide
 from fwplan.planning.grid import fastest_that_fits
+from fwplan.planning.horizon import seconds_allowed, tokens_allowed
+from fwplan.planning.request import FASTEST_SLACK
 from fwplan.units import GIB, si
 
 if TYPE_CHECKING:
@@ -21,9 +23,33 @@ if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
     from fwplan.planning.horizon import Horizon
     from fwplan.planning.request import Request
+    from fwplan.planning.suggestion import Candidate
 
 
 _ALIKE = 0.01  # figures closer than this are not told apart
+
+
+_UNSEEN = 0.01  # of the tokens asked for; fewer are not missed
+
+
+def what_ends(grid: Grid, found: Decision, pick: Candidate, request: Request) -> str:
+    """Return what ends the pick before it has seen the tokens asked for; empty where it sees them, or none were.
+
+    Args:
+        grid: of any modes.
+        found: the decision; "fastest" has its goal.
+        pick: the run of its shape.
+        request: what was asked for.
+    """
+    if not request.tokens or pick.tokens >= (1 - _UNSEEN) * request.tokens:
+        return ""
+    seen = f"{si(pick.tokens)} of the {si(request.tokens)} tokens"
+    if pick.tokens < float(np.ravel(tokens_allowed(found.goal, grid.parameters))[found.shape]):
+        bound = "the budget ends" if seconds_allowed(request, grid.watts) < request.hours * 3600 else "the hours end"
+        return f"{bound} first, at {seen} (middle of the interval)"
+    if request.objective == "fastest":
+        return f"{seen} come within {FASTEST_SLACK} nats of the lowest expected loss"
+    return f"the epochs end first, at {seen}" if request.objective != "cheapest" else ""
 
 
 def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
@@ -94,7 +120,15 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
         return f"micro-batch {sizes[micro + 1]} fits too; whether it would be faster is unknown"
     change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
     cost = f"{change:+.1%} time a token" if abs(change) >= 0.0005 else "as much time a token"
-    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}"
+    but = f", but {_cost_in_all(horizon, place, after)}" if change <= -0.0005 else ""
+    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}{but}"
+
+
+def _cost_in_all(horizon: Horizon, place: Place, after: Place) -> str:
+    """Return what a run that is faster a token loses over the whole: its batch rounds steps and tokens otherwise."""
+    if horizon.loss[0][after[1:]] > horizon.loss[0][place[1:]] + LOSS_TOLERANCE / 4:
+        return "the law expects a higher loss"
+    return f"{horizon.seconds[0][after[1:]] / horizon.seconds[0][place[1:]] - 1:+.1%} time in all"
 
 
 def _per_token(grid: Grid, horizon: Horizon, place: Place) -> float:
