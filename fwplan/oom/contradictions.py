@@ -25,6 +25,10 @@ def contradictions(log: Log, estimate: Estimate, found: list[Candidate]) -> Iter
     """Yield, as sentences, what the log says otherwise than the config."""
     yield from _printed(log, estimate)
     yield from _compiled(log, estimate)
+    yield from _foreach(log, estimate)
+    yield from _device(log, estimate)
+    if estimate.memory is None:
+        return
     yield from _capacity(log, estimate)
     yield from _size(log, estimate, found)
     yield from _live(log, estimate)
@@ -49,6 +53,23 @@ def _printed(log: Log, estimate: Estimate) -> Iterator[str]:
 def _compiled(log: Log, estimate: Estimate) -> Iterator[str]:
     if log.compiled and not estimate.spec.train.compile:
         yield "the log is of a compiled run, the config says compile = False"
+
+
+def _foreach(log: Log, estimate: Estimate) -> Iterator[str]:
+    implementation = estimate.spec.train.optimizer_impl
+    if log.foreach and implementation != "foreach":
+        yield f"the log's optimizer steps by foreach, the config's is {implementation.replace('_', ' ')}"
+
+
+_MEMORY = {"cuda": "a CUDA device's", "hip": "a CUDA device's", "xpu": "an Intel GPU's", "mps": "an Apple GPU's",
+           "cpu": "the machine's own"}  # fmt: skip
+
+
+def _device(log: Log, estimate: Estimate) -> Iterator[str]:
+    device = estimate.spec.device.type if estimate.spec.device else "cuda"
+    theirs, ours = _MEMORY[log.message.backend], _MEMORY[device]
+    if theirs != ours:
+        yield f"the memory that ran out was {theirs}, the config's run takes {ours}: device = '{device}'"
 
 
 def _capacity(log: Log, estimate: Estimate) -> Iterator[str]:

@@ -15,8 +15,8 @@ from fwplan.cli import main
 from fwplan.commands.explain_log import explain_log
 from fwplan.errors import FwplanError
 from fwplan.oom import log as log_module
+from fwplan.oom.forms import messages
 from fwplan.oom.log import read_log
-from fwplan.oom.message import messages
 from fwplan.render.oom import oom_lines
 
 CONFIG = """\
