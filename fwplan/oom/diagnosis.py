@@ -95,13 +95,13 @@ class Diagnosis:
 
 def diagnose(log: Log, explanation: Explanation | None) -> Diagnosis:
     """Return what a log says, beside what its config predicts where one is given."""
-    estimate = explanation.estimate if explanation else None
     found: list[Candidate] = []
     against: tuple[str, ...] = ()
-    if estimate is not None:
+    if explanation is not None:
+        estimate = explanation.estimate
         found = candidates(log, estimate.memory, estimate.spec.model) if estimate.memory else []
-        against = tuple(contradictions(log, estimate, found))
-    guesses = () if estimate else tuple(logits(log))[:_GUESSES]
+        against = tuple(contradictions(log, explanation, found))
+    guesses = () if explanation else tuple(logits(log))[:_GUESSES]
     return Diagnosis(log, explanation, tuple(found), guesses, tuple(findings(log)), against)
 
 

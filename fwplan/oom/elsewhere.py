@@ -22,12 +22,18 @@ _ALL = (
         "smaller blocks or fewer num_stages in that kernel, or another version of torch and Triton",
     ),
     Elsewhere(
-        re.compile(r"insufficient shared memory \(shm\)|killed by signal: Bus error"),
+        re.compile(
+            r"insufficient shared memory \(shm\)|killed by signal: Bus error|unable to allocate shared memory"
+            r"|unable to write to file </torch_"
+        ),
         "DataLoader's workers filled /dev/shm, which is no part of the card's memory",
         "docker run --shm-size=8g, or num_workers=0",
     ),
     Elsewhere(
-        re.compile(r"\[Errno 12\] Cannot allocate memory|\b(?:_Array)?MemoryError\b|std::bad_alloc|(?i:oom[-_ ]?kill)"),
+        re.compile(
+            r"\[Errno 12\] Cannot allocate memory|Cannot allocate memory \(12\)|\b(?:_Array)?MemoryError\b"
+            r"|std::bad_alloc|(?i:oom[-_ ]?kill)"
+        ),
         "the machine's own memory ran out, not a GPU's",
         _WORKERS,
     ),

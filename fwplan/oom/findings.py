@@ -20,9 +20,10 @@ _MUCH = 200 * MIB  # less is not worth a line
 def findings(log: Log) -> Iterator[str]:
     """Yield what the log says by itself, as sentences."""
     message = log.message
-    if message.requested is None:
-        failed = ": the driver or cuBLAS failed, not the caching allocator" if message.below else ""
-        yield f"the message gives no figures{failed}"
+    if message.below:
+        yield "the message gives no figures: the driver or cuBLAS failed, not the caching allocator"
+    elif message.requested is None:
+        yield "the message gives no figures" if message.allocated is None else "it does not say what was asked for"
     else:
         yield from _asked(log, message.requested)
     if log.foreach:

@@ -130,7 +130,8 @@ def _fix_lines(found: Diagnosis) -> Iterator[str]:
         yield "overrides and the card that the log is of."
         return
     if not helpful:
-        yield "No change that is modelled would free memory worth having."
+        if found.explanation.estimate.memory is not None:
+            yield "No change that is modelled would free memory worth having."
         return
     yield f"[bold]What would help[/]{'saves':>39}  GiB needed  same maths?"
     for number, fix in enumerate(helpful[:_FIXES], 1):

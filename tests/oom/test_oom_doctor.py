@@ -124,9 +124,9 @@ def test_nothing_heavy_is_loaded():
 def test_a_log_of_any_size_is_read_from_its_ends():
     filler = "iter 100: loss 3.1415, time 250.00ms, mfu 30.00%\n" * 400_000
     Path("long.log").write_text(LOG.split("Traceback", maxsplit=1)[0] + filler + LOG, encoding="utf-8")
-    start = time.perf_counter()
+    start = time.process_time()
     read = read_log("long.log")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert read.printed == {"tokens_per_step": 524_288, "parameters_without_positions": 76_770_000}
     assert read.message.capacity.bytes == 15.70 * 2**30
 
@@ -147,9 +147,12 @@ def test_any_log_is_read_or_refused(noise, start, stop):
             assert "no out-of-memory message" in error.message  # noqa: PT017
 
 
-@given(st.lists(st.sampled_from(["CUDA out of memory. Tried", " to allocate", "9" * 400, " GiB", "(GPU", "\n", " ",
-                                 "<span ", "empty_strided((1, ", "device=device("])))  # fmt: skip
+PIECES = ["CUDA out of memory. Tried", "RuntimeError:", "Tried", "THCudaCheck FAIL", " to allocate", "9" * 400, " GiB",
+          "(GPU", "\n", " ", "<span ", "empty_strided((1, ", "device=device(", "Process 1 has 1.00 GiB"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES)))
 def test_no_message_hangs(parts):
-    start = time.perf_counter()
+    start = time.process_time()
     list(messages("".join(parts) * 50))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
