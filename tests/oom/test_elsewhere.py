@@ -29,7 +29,7 @@ def refusal(tmp_path):
         ("ERROR: Unexpected bus error encountered in worker. This might be caused by insufficient shared memory (shm).",
          "/dev/shm", "num_workers=0"),
         ("RuntimeError: unable to write to file </torch_1_2>: No space left on device (28)", "/dev/shm", "0"),
-        ("RuntimeError: unable to mmap 64 bytes from file <x.bin>: Cannot allocate memory (12)", "own memory ran out", "map"),
+        ("unable to mmap 64 bytes from file <x.bin>: Cannot allocate memory (12)", "own memory ran out", "map"),
         ("OSError: [Errno 12] Cannot allocate memory", "the machine's own memory ran out", "more memory"),
         ("numpy.core._exceptions._ArrayMemoryError: Unable to allocate 7.91 GiB", "own memory ran out", "map"),
         ("slurmstepd: error: Detected 1 oom-kill event(s) in StepId=1.batch cgroup.", "own memory ran out", "job"),
