@@ -30,13 +30,13 @@ _CODES = (
 # Each named group has a reader below; what has none, or a code, comes without figures.
 _FORMS = (
     rf"(?P<gpu>CUDA|HIP|XPU)\s+{_OUT}\.\s+Tried",
-    rf"(?<!memory\. )(?P<sized>Tried)\s+to\s+allocate\s+{SIZE}\.?\s*\(?\s*GPU\s",  # quoted without its first words
+    rf"(?<!memory\. )(?P<sized>Tried)\s+to\s+allocate\s+{SIZE}\.?\s{{0,9}}\(?\s{{0,9}}GPU\s",  # quoted without its first words
     r"Current\s+(?P<block>platform)\s+can\s+NOT\s+allocate\s+memory\s+block[^\n]{0,60}?Tried",  # Intel's extension
     rf"(?P<mps>MPS)\s+backend\s+{_OUT}",
     r"(?P<cpu>DefaultCPUAllocator):",
-    r"Allocation\s+on\s+(?P<table>device)\s*\d*\s*would",
+    r"Allocation\s+on\s+(?P<table>device)\s{0,9}\d{0,9}\s{0,9}would",
     rf"{_RAISED}(?P<bare>CUDA|HIP|XPU)\s+{_OUT}(?!\.\s+Tried)",
-    rf"{_RAISED}Allocation\s+on\s+device\b(?!\s*\d*\s*would)",  # ComfyUI's
+    rf"{_RAISED}Allocation\s+on\s+device\b(?!\s{{0,9}}\d{{0,9}}\s{{0,9}}would)",  # ComfyUI's
     rf"(?P<code>{'|'.join(_CODES)})",
     # the allocator was about to list the processes of a card whose driver does not tell (MIG, Jetson)
     r"NVML_SUCCESS\s+==\s+r\s+INTERNAL\s+ASSERT\s+FAILED\s+at\s+\"[^\"\n]{0,200}CUDACachingAllocator",
