@@ -30,7 +30,7 @@ _CODES = (
 # Each named group has a reader below; what has none, or a code, comes without figures.
 _FORMS = (
     rf"(?P<gpu>CUDA|HIP|XPU)\s+{_OUT}\.\s+Tried",
-    rf"(?<!memory\. )(?P<sized>Tried)\s+to\s+allocate\s+{SIZE}\.?\s{{0,9}}\(?\s{{0,9}}GPU\s",  # quoted without its first words
+    rf"(?<!memory\. )(?P<sized>Tried)\s+to\s+allocate\s+{SIZE}\.?\s{{0,9}}\(?\s{{0,9}}GPU\s",  # quoted alone
     r"Current\s+(?P<block>platform)\s+can\s+NOT\s+allocate\s+memory\s+block[^\n]{0,60}?Tried",  # Intel's extension
     rf"(?P<mps>MPS)\s+backend\s+{_OUT}",
     r"(?P<cpu>DefaultCPUAllocator):",
