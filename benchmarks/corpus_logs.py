@@ -2,8 +2,9 @@
 
     python benchmarks/corpus_logs.py DIR
 
-DIR holds .jsonl files of the form of corpus_logs.jsonl with the logs themselves: address, text, truth, written before
-fwplan was run. The repository keeps the addresses, the truths and the SHA-256 of the texts, which are other people's.
+DIR holds .jsonl files of the form of corpus_logs.jsonl with the logs themselves as "text"; the truth was written before
+fwplan was run. The repository keeps addresses, truths and the SHA-256 of the texts, which are other people's excerpts.
+What a truth leaves out is not judged. others_gib: between which figures what other processes held must lie.
 Right: every figure as written down, or a refusal that says what ran out where it was not the device's memory. Refused:
 no answer where there is one. Wrong: any figure, device, moment or owner of memory that is not as written down.
 """
@@ -83,6 +84,8 @@ def _same(n_bytes: int | None, written: str | None) -> bool:
 
 def main() -> None:
     """Print what is wrong or refused, and the counts."""
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
     counts: Counter[tuple[str, str]] = Counter()
     for path in sorted(Path(sys.argv[1]).glob("*.jsonl")):
         for line in path.read_text(encoding="utf-8").splitlines():
