@@ -21,7 +21,7 @@ def explain(
         typer.Argument(help="nanoGPT's config.py or train.py, train_gpt2.py, or a .json: plan, spec, HF's."),
     ] = None,
     overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
-    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,
+    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory, - from a pipe: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
     device: Device = None,
