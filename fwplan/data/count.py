@@ -11,8 +11,10 @@ import numpy as np
 
 from fwplan.data.encode import EncodeTask, encode_window
 from fwplan.data.formats import SPLITS
-from fwplan.data.parquet import Source, Window, open_sources, read_window, token_counts, windows
+from fwplan.data.parquet import Source, Window, open_sources, windows
 from fwplan.data.pool import cpus, ordered_map
+from fwplan.data.rows import read_window, token_counts
+from fwplan.data.text_column import TEXT
 from fwplan.data.tokenizer import DEFAULT, load_tokenizer
 from fwplan.errors import FwplanError
 
@@ -70,6 +72,7 @@ def count_tokens(
     tokenizer: str = DEFAULT,
     exact: bool = False,
     workers: int | None = None,
+    text_column: str = TEXT,
     progress: Callable[[int, int], None] | None = None,
 ) -> TokenCount:
     """Return the tokens in parquet files (a file, folder, glob or list): declared if they say, else from a sample.
@@ -79,12 +82,13 @@ def count_tokens(
         tokenizer: as for prepare.
         exact: tokenize every document.
         workers: processes for that; None: one per CPU.
+        text_column: the column that holds the documents.
         progress: called with (bytes done, bytes in all) while every document is tokenized.
 
     Raises:
         FwplanError: a file is missing, damaged or has no text.
     """
-    sources, made_with, notes = open_sources(paths), load_tokenizer(tokenizer), list[str]()
+    sources, made_with, notes = open_sources(paths, text_column), load_tokenizer(tokenizer), list[str]()
     counter = _Counter(sources, made_with)
     if exact:
         return counter.exactly(workers or cpus(), progress or (lambda _done, _total: None))

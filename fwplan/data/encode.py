@@ -11,11 +11,13 @@ import numpy as np
 
 from fwplan.data.fast import fast_tokenizer
 from fwplan.data.formats import SPLITS, Split
-from fwplan.data.parquet import Window, read_window
+from fwplan.data.rows import read_window
 from fwplan.data.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from fwplan.data.parquet import Window
 
 HASH_SPAN = 2**64
 DIGEST = np.dtype("S16")  # of a text, to tell whether it was there before; 128 bits: chance makes no two alike

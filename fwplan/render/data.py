@@ -40,7 +40,15 @@ def count_lines(report: CountReport, paths: Sequence[str]) -> Iterator[str]:
         yield f"  epochs      {report.epochs:.3g}: the plan sees {si(report.wanted_tokens or 0)} tokens"
     yield from note_lines(count.notes)
     yield ""
-    yield f"  fwplan data prepare {escape(shlex.join(paths))} -o data/tokens"
+    yield f"  fwplan data prepare {escape(shlex.join([*paths, '-o', 'data/tokens', *_options(report)]))}"
+
+
+def _options(report: CountReport) -> Iterator[str]:
+    """Yield the options that prepare needs to see what was counted."""
+    if report.text_column != "text":
+        yield from ("--text-column", report.text_column)
+    if report.count.tokenizer != "gpt2":
+        yield from ("--tokenizer", report.count.tokenizer)
 
 
 def _interval(count: TokenCount) -> str:
