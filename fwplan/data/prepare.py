@@ -8,7 +8,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fwplan.data import fast as fast_module
-from fwplan.data.count import declared_tokens
+from fwplan.data.declared import declared_tokens
 from fwplan.data.dedup import SeenTexts
 from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
 from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first

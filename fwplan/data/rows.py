@@ -48,7 +48,7 @@ def read_window(window: Window, *, scores: bool = False, counts: bool = False) -
     return Rows(texts, values.get(LANGUAGE_SCORE), values.get(TOKEN_COUNT))
 
 
-def group_batches(group: RowGroup, batch_rows: int) -> Iterator[Any]:
+def group_columns(group: RowGroup, batch_rows: int) -> Iterator[Any]:
     """Yield a row group's texts as Arrow arrays of at most so many rows: all of them, from the first.
 
     Raises:

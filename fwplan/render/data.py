@@ -59,7 +59,10 @@ def _interval(count: TokenCount) -> str:
 
 def _tier(count: TokenCount) -> str:
     if count.tier == "token_count column":
-        return f"the token_count column, right on {count.checked} documents that were tokenized"
+        files = "" if count.files == 1 else f", some of each of {count.checked_files:,} files"
+        if count.checked_files < count.files:
+            files = f", of {count.checked_files:,} of the {count.files:,} files"
+        return f"the token_count column, right on {count.checked:,} documents{files}"
     if count.tier == "sampled":
         return f"a sample of {count.checked:,} documents, evenly spaced, scaled by bytes; --exact reads all"
     return "tokenizing every document"
