@@ -64,7 +64,7 @@ def _tier(count: TokenCount) -> str:
             files = f", of {count.checked_files:,} of the {count.files:,} files"
         return f"the token_count column, right on {count.checked:,} documents{files}"
     if count.tier == "sampled":
-        return f"a sample of {count.checked:,} documents, evenly spaced, scaled by bytes; --exact reads all"
+        return f"a sample of {count.checked:,} documents, spread over the bytes; --exact reads all"
     return "tokenizing every document"
 
 
