@@ -74,6 +74,16 @@ def test_count_prepare_inspect_as_json(fwplan):
     assert json.loads(planned.stdout)["data"]["tokens"] == made["splits"]["train"]["tokens"]
 
 
+def test_the_column_of_text_has_an_option(fwplan, folder):
+    pq.write_table(pa.table({"content": ["hello world"] * 30}), folder / "other.parquet")
+    refused = fwplan("data", "count", "other.parquet")
+    assert (refused.returncode, "--text-column content" in refused.stderr) == (2, True)
+    counted = fwplan("data", "count", "other.parquet", "--text-column", "content")
+    assert "90 tokens" in counted.stdout
+    following = counted.stdout.strip().splitlines()[-1].split()[1:]
+    assert json.loads(fwplan(*following, "--json").stdout)["splits"]["train"]["tokens"] == 90
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

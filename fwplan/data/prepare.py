@@ -8,16 +8,18 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fwplan.data import fast as fast_module
-from fwplan.data.count import declared_tokens
+from fwplan.data.declared import declared_tokens
 from fwplan.data.dedup import SeenTexts
 from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
 from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first
-from fwplan.data.parquet import Source, Window, forget_position, open_sources, read_window, windows
+from fwplan.data.parquet import Source, Window, open_sources, windows
 from fwplan.data.pool import cpus, ordered_map
 from fwplan.data.publish import finish_publishing, publish, refuse_foreign
+from fwplan.data.rows import forget_position, read_window
 from fwplan.data.shards import TokenShards, open_shards
 from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
 from fwplan.data.staging import Staging
+from fwplan.data.text_column import TEXT
 from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
@@ -95,6 +97,7 @@ def prepare(
     min_language_score: float | None = None,
     dedup: bool = False,
     fast: bool = True,
+    text_column: str = TEXT,
     progress: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> TokenShards:
@@ -113,6 +116,7 @@ def prepare(
         min_language_score: leave out rows whose language_score is lower or missing.
         dedup: leave out documents whose text was there before; takes 16 bytes of memory for each document.
         fast: use gigatoken (fwplan[fast]) where it is installed and agrees with tiktoken on a sample.
+        text_column: the column that holds the documents.
         progress: called after each window of rows with (bytes of text done, bytes of text in all).
         note: called with what the user should know.
 
@@ -120,7 +124,16 @@ def prepare(
         FwplanError: unusable input, a full disk, a foreign file in the way, or a worker that died.
     """
     job = _check(
-        paths, out_dir, val_fraction, workers, tokenizer, format, shard_tokens, min_language_score, dedup=dedup
+        paths,
+        out_dir,
+        val_fraction,
+        workers,
+        tokenizer,
+        format,
+        shard_tokens,
+        min_language_score,
+        dedup=dedup,
+        text_column=text_column,
     )
     finish_publishing(job.folder)
     ready = _ready(job)
@@ -160,6 +173,7 @@ def _check(
     min_score: float | None,
     *,
     dedup: bool,
+    text_column: str,
 ) -> _Job:
     if not 0 <= val_fraction < 1:
         raise FwplanError(
@@ -171,7 +185,7 @@ def _check(
     if workers is not None and workers < 1:
         raise FwplanError(f"workers must be at least 1, not {workers}", hint="one per processor is a good choice")
     limit = check_shard_tokens(known[kind], shard_tokens)
-    sources = open_sources(paths)
+    sources = open_sources(paths, text_column)
     if min_score is not None:
         _require_scores(sources)
     found, made_with = windows(sources), load_tokenizer(tokenizer)
@@ -185,6 +199,7 @@ def _check(
         "val_fraction": val_fraction,
         "min_language_score": min_score,
         "dedup": "exact" if dedup else None,
+        "text_column": None if text_column == TEXT else text_column,
         "sources": [
             {
                 "path": str(source.path),
