@@ -22,20 +22,26 @@ def require_sequences(tasks: Iterable[EncodeTask], tokenizer: Tokenizer, sequenc
     short, all has been read and that split tokenized, which for validation is a hundredth.
     """
     counts = {split: _Count(tokenizer, sequence_length) for split in SPLITS}
-    lowest: str | None = None
+    lowest: list[str] = []
     for task in tasks:
         chosen, _ = choose_texts(task)
         for split, texts in chosen.items():
-            counts[split].add(texts)
+            counts[split].add(texts, once=task.digests)
         if all(count.enough for count in counts.values()):
             return
-        if task.threshold and not counts["val"].seen and chosen["train"]:
-            lowest = min([*chosen["train"], *([lowest] if lowest else [])], key=text_hash)
-    if lowest is not None and not counts["val"].seen:  # validation then gets that one
-        counts["val"].add([lowest])
+        if task.threshold and not counts["val"].tokens:
+            lowest = _lowest([*lowest, *chosen["train"]])
+    if not counts["val"].tokens:  # validation then gets that document
+        counts["val"].add(lowest, once=task.digests)
     for split, count in counts.items():
         if not count.enough:
             raise too_short(split, count.tokens, sequence_length, folder)
+
+
+def _lowest(texts: list[str]) -> list[str]:
+    """Return the text of the smallest hash, as often as it is there."""
+    least = min(map(text_hash, texts), default=None)
+    return [text for text in texts if text_hash(text) == least]
 
 
 class _Count:
@@ -44,16 +50,17 @@ class _Count:
     def __init__(self, tokenizer: Tokenizer, sequence_length: int) -> None:
         self.tokenizer, self.sequence_length = tokenizer, sequence_length
         self.tokens = 0
-        self.seen: set[int] = set()  # hashes: what is there twice may count once
+        self._seen: set[int] = set()  # hashes
 
     @property
     def enough(self) -> bool:
         return self.tokens > self.sequence_length
 
-    def add(self, texts: list[str]) -> None:
+    def add(self, texts: list[str], *, once: bool) -> None:
         for text in texts:
             if self.enough:
                 return
-            if (key := text_hash(text)) not in self.seen:
-                self.seen.add(key)
+            key = text_hash(text)
+            if not (once and key in self._seen):
+                self._seen.add(key)
                 self.tokens += len(self.tokenizer.encode(text)) + 1

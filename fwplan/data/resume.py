@@ -52,9 +52,9 @@ def _why_not(
     done = windows(sources[:same])
     tally = state["tally"]
     if tally["windows"] > len(done):
-        return f"file {same + 1} of then is not the one of now"
+        return f"file {same + 1} is another now"
     if grown and state["threshold"] != threshold:  # chosen by all the documents of then, to have some for validation
-        return "there were too few of them for validation"
+        return "there were too few documents in them to divide"
     done = done[: tally["windows"]]
     documents = sum(state["splits"][split]["documents"] for split in SPLITS)
     accounted = documents + tally["empty"] + tally["low_score"] + tally["duplicates"]
