@@ -19,7 +19,7 @@ from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text
 from fwplan.data.interrupt import held_interrupts
 from fwplan.data.parquet import Source, Window, forget_position, open_sources, read_window, windows
 from fwplan.data.pool import cpus, ordered_map
-from fwplan.data.publish import finish_publishing, publish, refuse_foreign
+from fwplan.data.publish import finish_publishing, is_publishing, publish, refuse_foreign
 from fwplan.data.resume import state_to_go_on_from
 from fwplan.data.shards import READING, TokenShards, open_shards
 from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
@@ -272,6 +272,8 @@ def _require_scores(sources: list[Source]) -> None:
 
 def _ready(job: _Job) -> TokenShards | None:
     """Return the shards that are there if they are whole and came from this recipe, else None."""
+    if is_publishing(job.folder):
+        return None
     try:
         meta = read_meta(job.folder)
         same = {key: meta.get(key) for key in job.recipe if key != "sources"} | {"sources": meta.get("sources")}

@@ -61,11 +61,10 @@ def publish(staging: Staging, out: Path, meta: dict[str, Any]) -> None:
 
 def finish_publishing(out: Path) -> None:
     """Carry out publish.json where there is one; a killed process may have left it."""
-    path = out / PARTIAL / _ORDER
-    if not path.exists():
+    if not is_publishing(out):
         return
     with writing(out):
-        order = json.loads(path.read_text(encoding="utf-8"))
+        order = json.loads((out / PARTIAL / _ORDER).read_text(encoding="utf-8"))
         (out / META).unlink(missing_ok=True)
         for name in order["remove"]:
             if not any(name == move[2] for move in order["moves"]):
@@ -76,12 +75,20 @@ def finish_publishing(out: Path) -> None:
         sync_directory(out)
         text = json.dumps(order["meta"], indent=2) + "\n"
         replace_atomically(out / META, lambda file: file.write(text.encode()))
+        for path in (out / PARTIAL).iterdir():
+            if path.name != _ORDER:  # it goes last: without it nobody would clear up the rest
+                path.unlink()
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
+
+
+def is_publishing(out: Path) -> bool:
+    """Return whether there is a publish.json to carry out, be it only to clear up."""
+    return (out / PARTIAL / _ORDER).exists()
 
 
 def refuse_foreign(out: Path) -> None:
     """Raise where the output folder holds tokens that fwplan did not write: they are not overwritten."""
-    if (out / META).exists() or (out / PARTIAL / _ORDER).exists() or not out.is_dir():
+    if (out / META).exists() or is_publishing(out) or not out.is_dir():
         return
     found = find_token_files(out)
     first = found[1]["train"][0] if found else next((p for p in (out / "val.bin",) if p.exists()), None)

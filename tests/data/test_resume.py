@@ -219,6 +219,21 @@ def test_what_fails_within_a_window_leaves_whole_windows(
     }
 
 
+def test_interrupted_while_clearing_up_it_is_cleared_up_by_the_next(write, make_texts, tmp_path, monkeypatch):
+    source, out = write(make_texts(50)), tmp_path / "set"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, out)
+    assert prepare(source, out).documents
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
 FILE_LIMIT = """
 import resource, sys
 from fwplan.data import prepare
