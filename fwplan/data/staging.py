@@ -235,14 +235,17 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
         shown = folder.parent if folder.name == PARTIAL else folder
-        raise FwplanError(
-            f"the disk filled up while writing to {str(shown)!r}"
-            if full
-            else f"cannot write to {str(shown)!r}: {error.strerror or error}",
-            where=str(shown),
-            hint="free some space; the same command then goes on where it stopped"
-            if full
-            else "choose another output folder",
-        ) from error
+        said, hint = _said_of(error, str(shown))
+        raise FwplanError(said, where=str(shown), hint=hint) from error
+
+
+def _said_of(error: OSError, folder: str) -> tuple[str, str]:
+    """Return (what a failed write means, what to do next)."""
+    if error.errno in {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}:
+        said = f"the disk filled up while writing to {folder!r}"
+        return said, "free some space; the same command then goes on where it stopped"
+    said = f"cannot write to {folder!r}: {error.strerror or error}"
+    if error.errno == errno.EFBIG:
+        return said, "lift the limit on the size of a file (ulimit -f); the same command then goes on"
+    return said, "choose another output folder"

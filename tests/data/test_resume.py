@@ -242,6 +242,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFIN
 try:
     prepare.prepare(sys.argv[1], sys.argv[2], workers=1, fast=False)
 except FwplanError as error:
+    assert "ulimit -f" in error.hint
     sys.exit(error.message)
 """
 
