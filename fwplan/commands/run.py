@@ -100,17 +100,19 @@ def run(
 
         measurement: Measurement | None = take_a_few_steps(spec, torch_device, before.memory.step_bytes)
     else:
+        from fwplan.data.shards import in_use  # noqa: PLC0415
         from fwplan.train.loop import train  # noqa: PLC0415
 
-        result = train(
-            spec,
-            _shards(spec, data, plan),
-            run_directory(plan, spec),
-            device=torch_device,
-            predicted_allocated_bytes=before.memory.step_bytes,
-            steps=steps,
-            resume=resume,
-        )
+        with in_use(_shards(spec, data, plan)) as shards:
+            result = train(
+                spec,
+                shards,
+                run_directory(plan, spec, _identity(shards) if _is_other_data(data, spec, plan) else None),
+                device=torch_device,
+                predicted_allocated_bytes=before.memory.step_bytes,
+                steps=steps,
+                resume=resume,
+            )
         measurement = result.measurement
     if measurement is None:
         return RunReport(plan, before, predicted, None, None, result, None, elsewhere)
@@ -140,11 +142,9 @@ def _target_here(device_type: str) -> Target:
 
 def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
     """Return the tokens to train on: already prepared, or made now from the plan's parquet."""
-    path = data or (spec.data.path if spec.data else None)
+    path = data or _planned_data(spec, plan)
     if path is None:
         raise _no_data(spec, plan)
-    if data is None and (plan.parent / path).exists():
-        path = plan.parent / path  # a plan's relative path starts at the plan
     from fwplan.data.shards import is_token_folder, open_shards  # noqa: PLC0415
 
     if is_token_folder(path):
@@ -153,7 +153,35 @@ def _shards(spec: RunSpec, data: str | Path | None, plan: Path) -> TokenShards:
     from fwplan.render.progress import byte_progress  # noqa: PLC0415
 
     with byte_progress("tokenizing") as progress:
-        return prepare(path, tokens_directory(plan, path), progress=progress, note=progress.note)
+        return prepare(
+            path,
+            tokens_directory(plan, path),
+            sequence_length=spec.sequence_length,
+            progress=progress,
+            note=progress.note,
+        )
+
+
+def _planned_data(spec: RunSpec, plan: Path) -> Path | None:
+    """Return the data that a plan names; a relative path starts at the plan, or else where one is."""
+    if spec.data is None or spec.data.path is None:
+        return None
+    beside = plan.parent / spec.data.path
+    return beside if beside.exists() else user_path(spec.data.path)
+
+
+def _is_other_data(data: str | Path | None, spec: RunSpec, plan: Path) -> bool:
+    """Return whether --data names something else than the plan does."""
+    planned = _planned_data(spec, plan)
+    return data is not None and (planned is None or user_path(data).resolve() != planned.resolve())
+
+
+def _identity(shards: TokenShards) -> str:
+    """Return what tells tokens from others: their hash, wherever they lie; where fwplan made none, their place."""
+    if shards.meta is not None:
+        return str(shards.meta["sha256"])
+    files = [(file.path.name, file.tokens) for split in shards.files.values() for file in split]
+    return f"{shards.directory.resolve()}: {files}"
 
 
 def tokens_directory(plan: Path, path: str | Path) -> Path:

@@ -71,7 +71,15 @@ def encode_window(task: EncodeTask) -> Encoded:
     Raises:
         FwplanError: the file cannot be read, or gave fewer rows than its footer says.
     """
-    tokenizer, encoded = _tokenizer(task.tokenizer, task.fast), Encoded()
+    tokenizer = _tokenizer(task.tokenizer, task.fast)
+    chosen, encoded = choose_texts(task)
+    encoded.parts = {split: _part(texts, tokenizer, task) for split, texts in chosen.items()}
+    return encoded
+
+
+def choose_texts(task: EncodeTask) -> tuple[dict[Split, list[str]], Encoded]:
+    """Return a window's documents by split, and what became of its rows, with no tokens yet."""
+    encoded = Encoded()
     rows = read_window(task.window, scores=task.min_score is not None)
     chosen: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for number, text in enumerate(rows.texts):
@@ -84,8 +92,7 @@ def encode_window(task: EncodeTask) -> Encoded:
             key, encoded.text_bytes = _hash(raw), encoded.text_bytes + len(raw)
             chosen["val" if key < task.threshold else "train"].append(text)
             encoded.lowest, encoded.highest = min(encoded.lowest, key), max(encoded.highest, key)
-    encoded.parts = {split: _part(texts, tokenizer, task) for split, texts in chosen.items()}
-    return encoded
+    return chosen, encoded
 
 
 @cache

@@ -8,13 +8,16 @@ import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 from typing import TYPE_CHECKING, TypeVar
 
+from fwplan.data.interrupt import held_interrupts
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
+    from multiprocessing.synchronize import Event
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -39,17 +42,35 @@ def ordered_map(
     if workers == 1:
         yield from map(function, tasks)
         return
-    executor = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_start_worker)
+    spawn = get_context("spawn")
+    stop = spawn.Event()
+    executor = ProcessPoolExecutor(workers, mp_context=spawn, initializer=_start_worker, initargs=(stop,))
     try:
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            waiting.append(executor.submit(function, task))
+            with _deaf_children():
+                waiting.append(executor.submit(_unless_stopped, function, task))
             if len(waiting) == 2 * workers:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
     finally:
-        executor.shutdown(cancel_futures=True)
+        with held_interrupts():
+            stop.set()  # what is under way is waited for: a worker killed while it hands on a result blocks its reader
+            executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _deaf_children() -> Iterator[None]:
+    """Start processes that a Ctrl-C does not reach, not even before they have come to _start_worker."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _result(future: Future[Result]) -> Result:
@@ -66,8 +87,19 @@ def _result(future: Future[Result]) -> Result:
         raise FwplanError(f"a worker process failed with {reason}", hint="try again with workers=1") from error
 
 
-def _start_worker() -> None:
+_stop: list[Event] = []  # in a worker: set when its results are no longer wanted
+
+
+def _unless_stopped(function: Callable[[Task], Result], task: Task) -> Result:
+    """Return function(task), in a worker; nothing of use where nobody asks any more."""
+    if _stop[0].is_set():
+        raise FwplanError("stopped", hint="the same command goes on")
+    return function(task)
+
+
+def _start_worker(stop: Event) -> None:
     """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
+    _stop.append(stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
