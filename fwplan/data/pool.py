@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -31,7 +34,8 @@ def ordered_map(
     """Return function(task) for each task, in order; one worker runs in this process.
 
     At most two results per worker wait, so that a slow writer or a slow first task cannot fill memory. Processes are
-    spawned everywhere, not forked: pyarrow has threads, and all systems then behave alike.
+    spawned everywhere, not forked: pyarrow has threads, and all systems then behave alike. They do not run the user's
+    script again, so it needs no `if __name__ == "__main__"`; function and tasks must be of a module, not of a script.
 
     Raises:
         FwplanError: from a worker, or because a worker failed or died.
@@ -43,13 +47,25 @@ def ordered_map(
     try:
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            waiting.append(executor.submit(function, task))
+            with _main_hidden():  # submit starts the processes
+                waiting.append(executor.submit(function, task))
             if len(waiting) == 2 * workers:
                 yield _result(waiting.popleft())
         while waiting:
             yield _result(waiting.popleft())
     finally:
         executor.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let spawned processes see an empty main module, which they have no file of to run."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _result(future: Future[Result]) -> Result:
