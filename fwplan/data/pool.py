@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from fwplan.errors import FwplanError
+from fwplan.signals import STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -83,8 +84,10 @@ def _result(future: Future[Result]) -> Result:
 
 
 def _start_worker() -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Leave Ctrl-C and a closed terminal to the parent, and end when the parent does, even if it was killed."""
+    for number in STOP:
+        if number is not signal.SIGTERM:  # by which the executor ends the others when one has died
+            signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

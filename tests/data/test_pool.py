@@ -46,9 +46,7 @@ def test_a_worker_that_fails_is_one_clear_error():
 def test_a_script_without_a_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import math\n"
-        "from fwplan.data.pool import ordered_map\n"
-        "print(list(ordered_map(math.factorial, range(5), 2)))\n"
+        "import math\nfrom fwplan.data.pool import ordered_map\nprint(list(ordered_map(math.factorial, range(5), 2)))\n"
     )
     done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[1, 1, 2, 6, 24]"]
