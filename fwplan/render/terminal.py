@@ -58,3 +58,9 @@ def note_lines(notes: Iterable[str]) -> Iterator[str]:
     for note in notes:
         for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "):
             yield f"[dim]{escape(line)}[/]"
+
+
+def unsaved_lines(error: FwplanError | None) -> Iterator[str]:
+    """Yield why what was measured could not be kept: what was asked for is done all the same."""
+    if error is not None:
+        yield from note_lines([f"{error.message}: {error.where}", f"the next estimate learns nothing; {error.hint}"])
