@@ -22,6 +22,7 @@ from fwplan.devices.amd import ask_amd
 from fwplan.devices.apple import AppleChip, ask_macos
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.machine import run_command
+from fwplan.matmul_rate import keep_faster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -147,7 +148,7 @@ def examine(run: Runner = run_command, environ: Mapping[str, str] = os.environ, 
         apple=apple,
         absent=tuple(absent),
         visible={name: value for name, value in environ.items() if name.endswith("_VISIBLE_DEVICES")},
-        cpu=detect_cpu(),
+        cpu=keep_faster(detect_cpu()),
         packages=packages,
         torch_build=build,
         compiler=compiler,
