@@ -102,7 +102,7 @@ def train(
             except InterruptedAtSafePointError:
                 run.save()
                 display.note(f"saved after step {run.step}; go on with --resume")
-                raise
+                raise KeyboardInterrupt from None  # itself: of a subclass Python would make exit code 1, not 130
             result = run.result(predicted_allocated_bytes)
         if run.step > done or not (run_dir / RESULT).exists():  # a run that was complete keeps its record
             write_json(run_dir / RESULT, _to_json(result))

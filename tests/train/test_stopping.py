@@ -17,7 +17,7 @@ from fwplan.plan import run_directory
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 
 LONG = {"max_steps": 10**6, "eval_interval": 10**6, "checkpoint_interval": 10**6, "grad_accum_steps": 1}
-SHORT = {**LONG, "max_steps": 200}
+SHORT = {**LONG, "max_steps": 40}
 
 
 @pytest.fixture
@@ -29,7 +29,8 @@ def start(make_spec, shards, tmp_path):
         spec, plan = make_spec(**recipe), tmp_path / "spec.json"
         plan.write_text(spec.model_dump_json())
         command = [sys.executable, "-m", "fwplan", "run", str(plan), "--device", "cpu", "--data", str(shards.directory)]
-        process = subprocess.Popen([*before, *command], **streams)
+        env = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}  # a terminal has a bar, from a thread
+        process = subprocess.Popen([*before, *command], env=env, **streams)
         started.append(process)
         folder = run_directory(plan, spec)
         if steps is not None:
@@ -48,10 +49,10 @@ def _lines(folder):
 
 
 def _wait_for(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while not condition():
         assert process.poll() is None, "it ended"
-        assert time.monotonic() < deadline, "nothing within two minutes"
+        assert time.monotonic() < deadline, "nothing within five minutes"
         time.sleep(0.02)
 
 
@@ -66,7 +67,7 @@ def test_sigterm_saves_a_checkpoint_and_nobody_else_trains_there_before(start, r
             run(spec, folder.relative_to(tmp_path), resume=resume)
     process.send_signal(signal.SIGTERM)
     process.send_signal(signal.SIGTERM)  # a scheduler may say it twice
-    said = process.communicate(timeout=120)[1].decode()
+    said = process.communicate(timeout=300)[1].decode()
     assert process.returncode == 130, said
     step = _last_step(folder)
     assert f"saved after step {step}; go on with --resume" in said
@@ -77,14 +78,13 @@ def test_sigterm_saves_a_checkpoint_and_nobody_else_trains_there_before(start, r
 
 def test_a_terminal_that_is_gone_ends_nothing_and_its_sighup_saves(start):
     ours, theirs = os.openpty()
-    terminal = {**os.environ, "TERM": "xterm-256color"}  # one with a bar, drawn by a thread
-    process, _, folder = start(LONG, 3, stderr=theirs, stdout=theirs, env=terminal)
+    process, _, folder = start(LONG, 3, stderr=theirs, stdout=theirs)
     os.close(theirs)
     os.close(ours)
     steps = len(_lines(folder))
     _wait_for(lambda: len(_lines(folder)) > steps + 20, process)
     process.send_signal(signal.SIGHUP)
-    assert process.wait(timeout=120) == 130
+    assert process.wait(timeout=300) == 130
     assert (folder / "last.pt").exists()
     assert f"saved after step {_last_step(folder)}; go on with --resume" in (folder / "log.txt").read_text()
 
@@ -98,11 +98,11 @@ def test_what_nohup_has_ignored_stays_ignored(start):
 
 def test_readers_that_leave_end_nothing(start):
     process, _, folder = start(SHORT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    assert process.stdout.readline().startswith(b"step 0/200  validation loss ")
+    assert process.stdout.readline().startswith(b"step 0/40  validation loss ")
     process.stdout.close()
-    assert process.wait(timeout=120) == 0
-    assert _last_step(folder) == 200
+    assert process.wait(timeout=300) == 0
+    assert _last_step(folder) == 40
     log = (folder / "log.txt").read_text().splitlines()
-    assert "  step 0/200  validation loss " in log[0]
-    assert "  step 200/200  validation loss " in log[-1]
-    assert json.loads((folder / "result.json").read_text())["steps_done"] == 200
+    assert "  step 0/40  validation loss " in log[0]
+    assert "  step 40/40  validation loss " in log[-1]
+    assert json.loads((folder / "result.json").read_text())["steps_done"] == 40
