@@ -50,7 +50,7 @@ class MeasureReport:
     left: int  # for lack of time
     command: str  # goes on
     problem: FwplanError | None  # nothing was measured
-    unsaved: FwplanError | None  # why the store for estimates could not be written
+    unsaved: FwplanError | None = None  # why the store for estimates could not be written
 
 
 def run_request(request: MeasureRequest) -> MeasureReport:
