@@ -60,6 +60,14 @@ class Estimate:
             "measured / predicted", "the measurement store", "calibrated",
         ))  # fmt: skip
 
+    @property
+    def totals(self) -> dict[Phase, int]:
+        """Bytes allocated in each phase, a measured correction included: it is the peak's, so others may reach 0."""
+        if self.memory is None or self.use is None:
+            return {}
+        correction = round(self.use.allocated.point) - self.memory.allocated_bytes
+        return {phase: max(total + correction, 0) for phase, total in self.memory.totals.items()}
+
     def at_peak(self) -> list[Line]:
         """Return the lines alive at the peak, largest first; they add up to the allocated peak."""
         if self.memory is None:

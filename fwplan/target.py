@@ -11,6 +11,7 @@ from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import DESKTOP_BYTES
 from fwplan.estimators.roofline import Card
 from fwplan.estimators.speed import PRIOR, GpuHardware, cpu_hardware, family
+from fwplan.matmul_rate import kept_rate
 from fwplan.spec import DeviceSpec, Dtype
 from fwplan.units import GIB, MIB, gib
 
@@ -147,9 +148,15 @@ def _with_desktop(device: DeviceSpec, cards: tuple[Device, ...], notes: tuple[st
 
 
 def this_cpu() -> Target:
-    """Return the Target for this machine's processor and memory; times one short matrix product."""
-    cpu = detect_cpu()
-    return Target(cpu.spec(), matmul_flops=cpu.sgemm_flops)
+    """Return the Target for this machine's processor and for the memory that is free now."""
+    cpu = detect_cpu(probe=None)
+    return Target(cpu.spec(), matmul_flops=kept_rate(cpu))
+
+
+@cache
+def _this_cpu_once() -> Target:
+    """Return this_cpu() as it was first: two estimates of a spec that leaves its memory open agree."""
+    return this_cpu()
 
 
 def detected() -> Target | None:
@@ -164,7 +171,7 @@ def detected() -> Target | None:
 def target_of(device: DeviceSpec) -> Target:
     """Return the Target that a spec's own device describes; its figures win over the table's."""
     if device.type == "cpu":
-        here = this_cpu()
+        here = _this_cpu_once()
         if device.name not in (None, here.device.name):
             return Target(device)
         return replace(here, device=_filled(device, here.device))

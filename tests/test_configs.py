@@ -896,3 +896,11 @@ def test_a_slip_of_the_pen_is_named(tmp_path):
     assert "n_layre (line 1) is no setting: did you mean n_layer?" in notes
     assert "batch_sizes (line 2) is no setting: did you mean batch_size?" in notes
     assert sum("did you mean" in note for note in notes) == 2
+
+
+def test_a_scripts_rate_that_rises_or_never_stops_warming_up_is_read_as_far_as_it_goes(load):
+    loaded = load("learning_rate = 3e-5\nmax_iters = 200\n")  # nanoGPT's own min_lr is 6e-5, its warm-up 2,000 steps
+    train = loaded.spec.train
+    assert (train.learning_rate, train.min_lr, train.warmup_steps) == (3e-5, 3e-5, 200)
+    assert "min_lr 6e-05 is above learning_rate 3e-05: read as no decay" in loaded.notes
+    assert "a warm-up of 2,000 steps goes beyond the end: all 200 of the run warm up" in loaded.notes

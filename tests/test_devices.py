@@ -4,6 +4,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -415,9 +416,19 @@ def test_cgroup_limits_count_on_every_level(tmp_path):
 
 def test_a_machine_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.delattr("os.sysconf")
+    monkeypatch.setitem(sys.modules, "psutil", None)
     cpu = detect_cpu(root=tmp_path, affinity=4, probe=None)
     assert (cpu.cores, cpu.total_bytes, cpu.available_bytes) == (4, None, None)
     assert cpu.spec().in_use_bytes is None
+
+
+def test_without_proc_psutil_is_asked(tmp_path, monkeypatch):
+    memory = SimpleNamespace(total=16 * GIB, available=9 * GIB)
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(virtual_memory=lambda: memory))
+    cpu = detect_cpu(root=tmp_path, affinity=4, probe=None)
+    assert (cpu.total_bytes, cpu.available_bytes) == (16 * GIB, 9 * GIB)
+    cpu = detect_cpu(root=write(tmp_path, PROC), affinity=4, probe=None)
+    assert cpu.total_bytes == 32_768_000 * 1024
 
 
 def test_this_machine():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwplan.errors import ExitCode, FwplanError
@@ -21,9 +22,7 @@ def chosen_target(gpu: str | None, vram: float | str | None, device: str | None)
     if device not in (None, "cpu", "cuda"):
         raise FwplanError(f"unknown device {device!r}", hint="use cpu or cuda, or name a card: --gpu 4070")
     if device == "cpu":
-        if gpu is not None or vram is not None:
-            raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
-        return this_cpu()
+        return _cpu(gpu, vram)
     if gpu is not None:
         target = named_gpu(gpu)
         if vram is not None and not any(card.nominal_gib == parse_gib(str(vram)) / GIB for card in target.cards):
@@ -37,6 +36,16 @@ def chosen_target(gpu: str | None, vram: float | str | None, device: str | None)
     if found is None:
         raise FwplanError("no NVIDIA GPU was found on this machine", hint="name one: --gpu 4070, or --vram 12")
     return found
+
+
+def _cpu(gpu: str | None, vram: float | str | None) -> Target:
+    """Return this machine's processor, of so much memory where it does not say how much it has."""
+    here = this_cpu()
+    if gpu is not None or (vram is not None and here.device.total_bytes is not None):
+        raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
+    if vram is None:
+        return here
+    return replace(here, device=here.device.model_copy(update={"total_bytes": parse_gib(str(vram))}))
 
 
 def decided(loaded: LoadedConfig) -> RunSpec:

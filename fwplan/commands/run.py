@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunReport:
-    """A finished run: what was predicted before it, what came out, and what the next estimate will say."""
+    """A finished run: what was predicted before it, what came out, and what the next estimate will say.
+
+    A dry run's steps have two micro-batches where the plan's have more: `measurement` and `predicted` are of those.
+    """
 
     plan_path: Path
     before: Estimate
@@ -97,8 +100,11 @@ def run(
     result = None
     if dry_run:
         from fwplan.train.dry_run import dry_run as take_a_few_steps  # noqa: PLC0415
+        from fwplan.train.dry_run import short_step  # noqa: PLC0415
 
-        measurement: Measurement | None = take_a_few_steps(spec, torch_device, before.memory.step_bytes)
+        short = short_step(spec)
+        predicted = predicted if short == spec else Plan.of(estimate(short, target), "").predicted
+        measurement: Measurement | None = take_a_few_steps(short, torch_device, before.memory.step_bytes)
     else:
         from fwplan.data.shards import in_use  # noqa: PLC0415
         from fwplan.train.loop import train  # noqa: PLC0415

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.configs.json_files import read_json
+from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
 from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
@@ -76,6 +77,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     if path.suffix == ".py":
         source = _read(path, MAX_SOURCE_BYTES)
         reading = read_python_file(source, str(path), overrides, world_size)
+        settle_learning_rate(reading)
     elif path.suffix == ".json":
         source = _read(path, MAX_JSON_BYTES)
         reading = read_json(source, str(path), overrides, world_size)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from collections import deque
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
+from types import ModuleType
 from typing import TYPE_CHECKING, TypeVar
 
 from fwplan.data.interrupt import held_interrupts
 from fwplan.errors import FwplanError
+from fwplan.signals import STOP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -34,7 +37,8 @@ def ordered_map(
     """Return function(task) for each task, in order; one worker runs in this process.
 
     At most two results per worker wait, so that a slow writer or a slow first task cannot fill memory. Processes are
-    spawned everywhere, not forked: pyarrow has threads, and all systems then behave alike.
+    spawned everywhere, not forked: pyarrow has threads, and all systems then behave alike. They do not run the user's
+    script again, so it needs no `if __name__ == "__main__"`; function and tasks must be of a module, not of a script.
 
     Raises:
         FwplanError: from a worker, or because a worker failed or died.
@@ -48,7 +52,7 @@ def ordered_map(
     try:
         waiting: deque[Future[Result]] = deque()
         for task in tasks:
-            with _deaf_children():
+            with _deaf_children(), _main_hidden():  # submit starts the processes
                 waiting.append(executor.submit(_unless_stopped, function, task))
             if len(waiting) == 2 * workers:
                 yield _result(waiting.popleft())
@@ -62,15 +66,26 @@ def ordered_map(
 
 @contextmanager
 def _deaf_children() -> Iterator[None]:
-    """Start processes that a Ctrl-C does not reach, not even before they have come to _start_worker."""
+    """Start processes that neither Ctrl-C nor a closed terminal reaches, not even before they come to _start_worker."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _PARENTS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextmanager
+def _main_hidden() -> Iterator[None]:
+    """Let spawned processes see an empty main module, which they have no file of to run."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _result(future: Future[Result]) -> Result:
@@ -88,6 +103,8 @@ def _result(future: Future[Result]) -> Result:
 
 
 _stop: list[Event] = []  # in a worker: set when its results are no longer wanted
+# SIGTERM reaches them: by it the executor ends the others when one has died.
+_PARENTS = tuple(number for number in STOP if number is not signal.SIGTERM)
 
 
 def _unless_stopped(function: Callable[[Task], Result], task: Task) -> Result:
@@ -98,9 +115,10 @@ def _unless_stopped(function: Callable[[Task], Result], task: Task) -> Result:
 
 
 def _start_worker(stop: Event) -> None:
-    """Leave Ctrl-C to the parent, and end when the parent does, even if it was killed."""
+    """Leave Ctrl-C and a closed terminal to the parent, and end when the parent does, even if it was killed."""
     _stop.append(stop)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    for number in _PARENTS:
+        signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

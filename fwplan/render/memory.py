@@ -48,8 +48,7 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
         device = estimate.target.device
         taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
         yield f"{_cells('available', gib(estimate.available_bytes))}  {gib(device.total_bytes or 0)}{taken}"
-    correction = round(use.allocated.point) - memory.allocated_bytes
-    yield from _phase_lines({phase: total + correction for phase, total in memory.totals.items()})
+    yield from _phase_lines(estimate.totals)
 
 
 def _tensor_lines(line: Line, share: float, formula: str) -> Iterator[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from fwplan.streams import notes
 from fwplan.units import duration
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ class ByteProgress:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(file=notes(), highlight=False)
         self.bar: Progress | None = None
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self.console.file.isatty() and os.environ.get("TERM") != "dumb":
             self.bar = Progress(
                 TextColumn(label), BarColumn(bar_width=None), TextColumn("{task.fields[figures]}"), console=self.console
             )

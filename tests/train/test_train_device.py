@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.machine import detect_cpu
+from fwplan.target import this_cpu
 from fwplan.train import device
 from fwplan.train.device import check_supported, clear_errors, device_name, resolve_device
 
@@ -148,3 +150,7 @@ def test_the_profiler_is_silenced_before_torch_is_loaded(preset):
     env |= {} if preset is None else {"KINETO_LOG_LEVEL": preset}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", preset or "99"]
+
+
+def test_a_processor_has_one_name():
+    assert device_name(CPU) == detect_cpu(probe=None).name == this_cpu().label
