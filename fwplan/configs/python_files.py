@@ -47,6 +47,13 @@ def read_python_file(
         FwplanError: not Python, or settings that contradict each other or cannot be.
     """
     tree = parse_python(source, path)
+    try:
+        return _read(tree, path, overrides, world_size, script)
+    except RecursionError:
+        raise FwplanError("nested too deeply to read", where=path, hint="write its settings as key = value") from None
+
+
+def _read(tree: ast.Module, path: str, overrides: Sequence[str], world_size: int, script: Path | None) -> Reading:
     end = configurator(tree)
     if end is not None and script is None:
         return _read_own(tree, end, path, overrides, world_size)

@@ -1,8 +1,11 @@
 """Scripts of their own: what their classes, dicts, parsers and constants say, and what they do not is asked for."""
 
+import contextlib
+
 import pytest
 
 from fwplan.configs import load_config
+from fwplan.errors import FwplanError
 
 LOOP = """\
 import torch
@@ -150,6 +153,19 @@ def test_a_script_whose_model_is_not_gpt2_is_refused(tmp_path, made, refused):
     path = tmp_path / "run.py"
     path.write_text(f"batch_size = 4\n{made}loss.backward()\n", encoding="utf-8")
     assert refused in {one.key for one in load_config(path).unknown if one.value is None}
+
+
+@pytest.mark.parametrize(
+    "deep",
+    [
+        "if a == 0:\n    B = 1\n" + "".join(f"elif a == {n}:\n    B = {n}\n" for n in range(900)),
+        "@dataclass\nclass Run:\n    n_head: int = 4\n    n_layer: int = " + "1 + " * 900 + "1\nrun = Run()\n",
+        "n_layer = config.n_layer\nconfig = {'n_layer': config.n_layer, 'n_head': config['n_head']}\n",
+    ],
+)
+def test_what_is_nested_or_set_from_itself_is_read_or_refused(checkout, deep):
+    with contextlib.suppress(FwplanError):
+        assert _load(checkout, LOOP.format(settings="B, T = 4, 32\n" + deep + MAKES)) is not None
 
 
 def test_a_large_script_is_read(checkout):
