@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fwplan.budget import Use, Verdict, available_bytes, device_use, verdict
 from fwplan.calibration import calibrate, load_measurements
 from fwplan.estimators.line import Line
-from fwplan.estimators.memory import Memory, estimate_memory, unsupported
+from fwplan.estimators.memory import Memory, estimate_memory, evaluation_memory, unsupported
 from fwplan.estimators.parameters import ParameterCount, count_parameters
 from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in_range
@@ -177,6 +177,33 @@ def estimate(
         energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
         loss=_loss(spec, parameters, tokens),
         calibration=calibration,
+    )
+
+
+def estimate_evaluation(spec: RunSpec, target: Target | None) -> Estimate:
+    """Return the Estimate of a run that only evaluates: its memory and its forward's work, without a time.
+
+    Runs that were measured trained: they say nothing about it.
+    """
+    training = estimate(spec, target, measurements=[])
+    spec, target = training.spec, training.target
+    memory = None if training.memory is None else evaluation_memory(spec)
+    use = device_use(spec, memory, target.device.type if target else "cuda", None) if memory else None
+    tokens, forward = spec.tokens_per_micro_batch, training.flops.per_token / 3  # backward is twice the forward
+    total = 2 * spec.train.eval_batches * tokens  # of both splits
+    return replace(
+        training,
+        memory=memory,
+        use=use,
+        verdict=training.verdict if training.undecidable or use is None else verdict(use, training.available_bytes),
+        flops=Flops(forward, forward * tokens, forward * total),
+        tokens=replace(training.tokens, per_step=tokens, total=total, epochs=None),
+        step_seconds=None,
+        time_status=None,
+        total_seconds=None,
+        energy_kwh=None,
+        loss=None,
+        calibration=None,
     )
 
 

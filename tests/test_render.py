@@ -34,7 +34,7 @@ gradient_accumulation_steps = 32
 max_iters = 20000
 lr_decay_iters = 20000
 compile = False
-use_rope = True
+use_ema = True
 """
 
 

@@ -397,15 +397,15 @@ def test_doubts_and_claims_are_on_the_page_as_in_the_terminal_and_in_json(tmp_pa
     from fwplan.render.explain import explain_lines
 
     config = tmp_path / "config.py"
-    config.write_text("# 125M parameters\n" + CONFIG + "use_rope = True\nn_kv_head = 4\n", encoding="utf-8")
-    doubt = "confidence lowered: use_rope, n_kv_head are not counted"
+    config.write_text("# 125M parameters\n" + CONFIG + "use_ema = True\ntrick = 4\n", encoding="utf-8")
+    doubt = "confidence lowered: use_ema, trick are not counted"
     for gpu in ("RTX 4070", "H100", None):
         found = fwplan.explain(config, gpu=gpu and gpu.replace("H100", "H100 SXM5 80GB"))
         page, terminal = report_html(found), "\n".join(explain_lines(found))
         assert f"<p>{doubt}</p>" in page
         assert terminal.count(doubt) == 1
         assert found.as_dict()["confidence"] == "lowered"
-        assert "not counted, but may change memory: use_rope (line 11), n_kv_head (line 12)" in page
+        assert "not counted, but may change memory: use_ema (line 11), trick (line 12)" in page
         assert "<h2>What its comments claim</h2>" in page
         assert "✗ wrong" in page
         assert "125 M" in page

@@ -7,13 +7,15 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from fwplan.estimators import overhead
-from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
+from fwplan.estimators.activations import block_backward_lines, weight_copy_lines
+from fwplan.estimators.activations import saved_lines as activation_lines
 from fwplan.estimators.attention import attention_lines
 from fwplan.estimators.compiled import compiled_lines
+from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
 from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
-from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
+from fwplan.estimators.optimizer import gradient_lines, persistent_lines, saved_lines, step_lines
 from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 
@@ -81,6 +83,23 @@ def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
     return sum([line.bytes for line in alive if line.status == "prior"]) / sum([line.bytes for line in alive])
 
 
+def evaluation_memory(spec: RunSpec) -> Memory:
+    """Return the peak allocated bytes of a run that only evaluates, in micro-batches of its training's size.
+
+    There are no gradients, and AdamW makes its moments in the first step, which never comes.
+    """
+    s = sizes(spec)
+    s = s._replace(evaluates=True, evaluated=s.N)
+    weights = next(iter(saved_lines(s, spec.train)))
+    inner = compiled_evaluation_lines(s) if s.compiled else evaluation_lines(s)
+    lines = tuple([line for line in (weights, *inner, *([_WORKSPACES] if s.cuda else [])) if line.bytes])
+    totals = phase_totals(lines, phases_of(s) & EVALUATION)
+    phase = max(totals, key=totals.__getitem__)
+    peak = totals[phase]
+    status: Status = "exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior"
+    return Memory(lines, totals, phase, peak, peak, _interval(spec, s, lines, peak), status)
+
+
 def phases_of(s: Sizes) -> Phase:
     """Return the phases that a run of this kind has."""
     return _phases(s.chunked, s.sums_tied_gradients, s.evaluates, s.scores, s.compiled)
@@ -106,7 +125,7 @@ def memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
     else:
         lines += gradient_lines(s)
         lines += weight_copy_lines(s)
-        lines += saved_lines(s)
+        lines += activation_lines(s)
         lines += attention_lines(s)
         lines += loss_lines(s, spec.train)
         lines += block_backward_lines(s)

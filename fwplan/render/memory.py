@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from fwplan.estimators.phases import EVALUATION
 from fwplan.estimators.sizes import sizes
 from fwplan.render.figures import gib_range
 from fwplan.render.terminal import WIDTH
@@ -99,7 +100,8 @@ def _phase_lines(totals: dict[Phase, int]) -> Iterator[str]:
     """Yield the step's phases as a row of blocks, with their names."""
     largest = max(totals.values())
     sparks = "".join(_SPARKS[min(7, int(8 * total / largest))] for total in totals.values())
-    yield f"  {sparks} over a step, in GiB:"
+    what = "an evaluation" if all(phase & EVALUATION for phase in totals) else "a step"
+    yield f"  {sparks} over {what}, in GiB:"
     cells = [f"{phase.label} {total / GIB:.2f}" for phase, total in totals.items() if total > 0.5 * largest]
     line = " "
     for cell in cells:

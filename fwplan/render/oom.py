@@ -38,9 +38,9 @@ def oom_lines(found: Diagnosis) -> Iterator[str]:
             yield f"[bold]{title}[/]"
             yield from (line for one in said for line in _bullet(one))
     yield from _fix_lines(found)
-    if found.explanation is not None and found.explanation.loaded.notes:
+    if found.explanation is not None and found.explanation.loaded.all_notes:
         yield ""
-        yield from note_lines(found.explanation.loaded.notes)
+        yield from note_lines(found.explanation.loaded.all_notes)
 
 
 def _headline(found: Diagnosis) -> Iterator[str]:
