@@ -74,6 +74,7 @@ def test_nanogpt_train_gpt2(load):
     assert loaded.spec.device is None
     assert loaded.spec.train == TrainSpec(
         micro_batch_size=12,
+        tf32=True,
         grad_accum_steps=40,
         returns_logits=True,
         keeps_logits=True,
@@ -896,3 +897,10 @@ def test_a_slip_of_the_pen_is_named(tmp_path):
     assert "n_layre (line 1) is no setting: did you mean n_layer?" in notes
     assert "batch_sizes (line 2) is no setting: did you mean batch_size?" in notes
     assert sum("did you mean" in note for note in notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "tf32"), [("dtype = 'float32'", True), ("tf32 = False", False), ("batch_size = 4", True)]
+)
+def test_nanogpt_turns_tf32_on_unless_told_otherwise(load, text, tf32):
+    assert load(text).spec.train.tf32 is tf32

@@ -86,7 +86,7 @@ class Explanation:
                 for n, fix in enumerate(self.fixes, 1)
             ],
             "fits_cards_gb": list(self.fitting_gb),
-            "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
+            "notes": [*self.loaded.notes, *self.estimate.notes],
             "ignored": list(self.loaded.ignored),
             "uncounted": list(self.loaded.uncounted),
             "confidence": "lowered" if self.loaded.uncounted else "full",

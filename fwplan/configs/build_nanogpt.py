@@ -217,12 +217,24 @@ def _modes(tree: ast.Module, lookup: Callable[[str], Value], shape: Settings) ->
     fused = any(one.arg == "fused" for call in calls if _called(call) == "AdamW" for one in call.keywords)
     yield Setting("optimizer_impl", "fused" if fused else "foreach", origin="default")
     yield Setting("grad_clip", 1.0 if "clip_grad_norm_" in names else 0.0, origin="default")
+    yield Setting("tf32", value=any(_allows_tf32(node) for node in ast.walk(tree)), origin="default")
     yield Setting("returns_logits", value=True, origin="default")
     yield Setting("keeps_logits", value=True, origin="default")
 
 
 def _called(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _allows_tf32(node: ast.AST) -> bool:
+    """Return whether this turns TF32 on: set_float32_matmul_precision("high"), or allow_tf32 = True."""
+    match node:
+        case ast.Call(args=[ast.Constant(value="high" | "medium")]) if _called(node) == "set_float32_matmul_precision":
+            return True
+        case ast.Assign(targets=[ast.Attribute(attr="allow_tf32")], value=ast.Constant(value=True)):
+            return True
+        case _:
+            return False
 
 
 def _compiled(tree: ast.Module, lookup: Callable[[str], Value]) -> Setting:

@@ -198,7 +198,7 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
-    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    notes = [*loaded.notes, *estimate.notes]
     notes += config_notes(loaded)
     notes += calibration_note(estimate)
     if notes:
