@@ -65,9 +65,11 @@ def workspaces(name: str | None) -> Range:
 # Unproven parts of a compiled step. From torch 2.6 on inductor may write the logits' gradient over the logits
 # (donated buffers), which is 2 of the 4 bytes a logit; seen on CPU with torch 2.13, unconfirmed on CUDA.
 # Where 8 does not divide V, inductor's pad_mm times on the card itself, for each of the two products that take the
-# logits' gradient, whether a padded copy of it pays; where both do, one kernel writes both beside the logits: 2 bytes a
-# logit more. The gollem rows have one copy at width 768 (24 GB card and H100, micro-batch 1 to 64), two at width 1600
-# (GPT-2 XL on an 80 GB H100: 2.0 bytes a logit at any micro-batch, checkpointed or not). The high end holds it.
+# logits' gradient, whether a padded copy of it pays (_should_pad, torch/_inductor/fx_passes/pad_mm.py). Two copies
+# beside the logits are 2 bytes a logit more than one: inferred from the gollem rows, which have one at width 768 (24 GB
+# card and H100, micro-batch 1 to 64) and 2.0 bytes a logit more at width 1600 (GPT-2 XL on an 80 GB H100, at any
+# micro-batch, checkpointed or not). The point keeps one copy, the high end holds two. Rejected as the cause: dropout,
+# which is 0 there, a checkpointed top block's recomputation, which the rows without checkpointing do not have.
 # Upward: compiled peaks that return the logits are confirmed on CPU only (6 bytes a logit), and trusted to 10 %.
 # No constant for the first step's autotuning. Default mode benchmarks no matmul but pad_mm's, on random inputs made
 # while no activation is alive; kernels are timed on their own arguments, and what they would overwrite is copied to the

@@ -185,9 +185,11 @@ def optimizer_seconds(
     if train.optimizer == "adamw_8bit":
         traffic = traffic + kernels.STATE_8BIT_BYTES * total_parameters(model, L, C) / shards
     tensors = (12 if model.bias else 6) * L
-    launches = _larger(tensors * kernels.launch_seconds(train) - ahead, 0.0 * tensors)
-    host = tensors * kernels.TENSOR_HOST_SECONDS + launches
-    return _larger(traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), host)
+    moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
+    if train.optimizer == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: neither hides the other
+        return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
+    host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
+    return _larger(moving, host)
 
 
 def _passes(train: TrainSpec) -> int:

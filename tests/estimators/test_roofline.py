@@ -115,7 +115,9 @@ def test_optimizers_differ_by_what_they_move(run_spec):
         return _seconds(run_spec, "RTX 4070", micro_batch_size=1, **fields)
 
     assert of(optimizer="sgd", momentum=0.0) < of(optimizer="sgd") < of() < of(optimizer_impl="foreach")
-    assert of(optimizer="adamw_8bit") < of()
+    deep = {"n_layer": 96, "n_embd": 64, "n_head": 1}  # bitsandbytes waits for the GPU after each of many tensors
+    assert of(optimizer="adamw_8bit", n_embd=1600, n_head=25) < of(n_embd=1600, n_head=25)
+    assert of(optimizer="adamw_8bit", **deep) > of(**deep)
     assert of(grad_clip=0.0) < of()
     # Fused AdamW reads and writes a fp32 weight, gradient and two moments: 28 bytes a parameter, and 12 to clip.
     parameters = 123_600_000 + 786_432
