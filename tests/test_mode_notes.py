@@ -1,6 +1,8 @@
 import pytest
 
+from fwplan import explain
 from fwplan.mode_notes import mode_notes
+from fwplan.render.explain import explain_lines
 from fwplan.spec import DeviceSpec
 from fwplan.target import Target, named_gpu
 
@@ -31,3 +33,22 @@ def test_a_cpu_has_no_such_kernels(run_spec):
     cpu = DeviceSpec(type="cpu")
     assert list(mode_notes(run_spec(dtype="float32", n_head=2), Target(cpu))) == []
     assert list(mode_notes(run_spec(dtype="float32", device=cpu), None)) == []
+
+
+@pytest.mark.parametrize(("overrides", "said"), [((), "float32 in TF32, eager"), (("--tf32=False",), "float32, eager")])
+def test_explain_says_how_fp32_products_run(tmp_path, overrides, said):
+    config = tmp_path / "config.py"
+    config.write_text("dtype = 'float32'\ncompile = False\n", encoding="utf-8")
+    found = explain(config, overrides, gpu="RTX 3090")
+    assert any(said in line for line in explain_lines(found))
+    faster = explain(config, gpu="A100 80GB").estimate.step_seconds
+    assert explain(config, ("--tf32=False",), gpu="A100 80GB").estimate.step_seconds > faster
+
+
+def test_the_notes_are_printed_and_in_json(tmp_path):
+    config = tmp_path / "config.py"
+    config.write_text("compile = False\n", encoding="utf-8")
+    found = explain(config, gpu="T4")
+    (note,) = [note for note in found.as_dict()["notes"] if "bfloat16 units" in note]
+    assert note in found.estimate.notes
+    assert "T4 has no bfloat16 units" in " ".join(explain_lines(found))

@@ -54,8 +54,9 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
     yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
+    dtype = "float32 in TF32" if train.tf32 and train.dtype == "float32" else train.dtype
     yield (
-        f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
+        f"accumulation {train.grad_accum_steps}, {dtype}, {'compiled' if train.compile else 'eager'}, "
         f"{train.loss} loss, checkpointing {train.checkpointing}"
     )
     yield ""
