@@ -249,8 +249,9 @@ def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurem
 
 
 def kernels_of(spec: RunSpec) -> tuple[object, ...]:
-    """Return what decides whose speed says something about whose."""
-    return spec.train.dtype, spec.train.compile, spec.train.attention, spec.train.parallel
+    """Return what decides whose speed says something about whose; TF32 is for fp32 products alone."""
+    train = spec.train
+    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel
 
 
 def _within(a: float, b: float, factor: float) -> bool:

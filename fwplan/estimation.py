@@ -14,6 +14,7 @@ from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in_range
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
+from fwplan.mode_notes import mode_notes
 from fwplan.target import Target, hardware, named_gpu, target_of
 
 if TYPE_CHECKING:
@@ -67,6 +68,11 @@ class Estimate:
             return {}
         correction = round(self.use.allocated.point) - self.memory.allocated_bytes
         return {phase: max(total + correction, 0) for phase, total in self.memory.totals.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the device, and what it does not do as the run asks."""
+        return (*(self.target.notes if self.target else ()), *mode_notes(self.spec, self.target))
 
     def at_peak(self) -> list[Line]:
         """Return the lines alive at the peak, largest first; they add up to the allocated peak."""

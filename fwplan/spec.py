@@ -66,6 +66,7 @@ class TrainSpec(Spec):
     sequence_length: Count | None = None  # tokens per training sequence; None: the model's context_length
     grad_accum_steps: Count = 1
     dtype: Dtype = "bfloat16"  # bfloat16 and float16: autocast over fp32 weights
+    tf32: bool = False  # fp32 products on TF32 tensor cores: torch.set_float32_matmul_precision("high")
     compile: bool = True  # torch.compile
     attention: Literal["flash", "efficient", "math"] = "flash"
     loss: Literal["full", "chunked"] = "full"

@@ -209,7 +209,9 @@ def hardware(train: TrainSpec, target: Target) -> Hardware | None:
     """Return how fast the target should run this mode, by its table rows or its matrix rate; None: unknown."""
     if target.device.type == "cpu":
         return cpu_hardware(train, target.matmul_flops) if target.matmul_flops else None
-    cards = sorted(filter(None, (_roofline(card) for card in target.cards)), key=lambda card: card.matrix_flops)
+    bf16 = any(card.supports_bf16 for card in target.cards)  # of several cards one without it would be given float16
+    found = (_roofline(card, bf16=bf16) for card in target.cards)
+    cards = sorted(filter(None, found), key=lambda card: card.matrix_flops)
     if not cards:
         return None
     factors = [PRIOR[card.family] for card in cards]
@@ -217,9 +219,17 @@ def hardware(train: TrainSpec, target: Target) -> Hardware | None:
     return GpuHardware(cards[0], cards[-1], (min(f[0] for f in factors), max(f[1] for f in factors)), watts)
 
 
-def _roofline(card: Device) -> Card | None:
-    if card.dense_tflops is None or card.bandwidth_gb_s is None or card.sm_count is None:
+def _roofline(card: Device, *, bf16: bool) -> Card | None:
+    if card.dense_tflops is None or card.fp32_tflops is None or card.bandwidth_gb_s is None or card.sm_count is None:
         return None
     nvidia = card.vendor == "nvidia"  # AMD's gfx versions would read as compute capabilities
     kind = family(consumer=nvidia and card.consumer, compute_capability=card.compute_capability if nvidia else "")
-    return Card(card.dense_tflops * 1e12, card.bandwidth_gb_s * 1e9, card.sm_count, kind)
+    return Card(
+        card.dense_tflops * 1e12,
+        card.fp32_tflops * 1e12,
+        bf16,
+        card.has_tf32,
+        card.bandwidth_gb_s * 1e9,
+        card.sm_count,
+        kind,
+    )

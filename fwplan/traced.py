@@ -61,7 +61,8 @@ class Traced:
         available = self.estimate.available_bytes
         if not self.on_cuda or available is None or self.estimate.spec.train.compile:
             return None
-        context, workspaces = overhead.CUDA_CONTEXT, overhead.CUDA_WORKSPACES
+        device = self.estimate.spec.device
+        context, workspaces = overhead.CUDA_CONTEXT, overhead.workspaces(device.name if device else None)
         if self._fits(available - context.high - (workspaces.high - workspaces.point)):
             return "fits"
         return "fits_at_point" if self._fits(available - context.point) else "does_not_fit"

@@ -74,6 +74,7 @@ def test_nanogpt_train_gpt2(load):
     assert loaded.spec.device is None
     assert loaded.spec.train == TrainSpec(
         micro_batch_size=12,
+        tf32=True,
         grad_accum_steps=40,
         returns_logits=True,
         keeps_logits=True,
@@ -970,3 +971,10 @@ def test_a_scripts_rate_that_rises_or_never_stops_warming_up_is_read_as_far_as_i
     assert (train.learning_rate, train.min_lr, train.warmup_steps) == (3e-5, 3e-5, 200)
     assert "min_lr 6e-05 is above learning_rate 3e-05: read as no decay" in loaded.notes
     assert "a warm-up of 2,000 steps goes beyond the end: all 200 of the run warm up" in loaded.notes
+
+
+@pytest.mark.parametrize(
+    ("text", "tf32"), [("dtype = 'float32'", True), ("tf32 = False", False), ("batch_size = 4", True)]
+)
+def test_nanogpt_turns_tf32_on_unless_told_otherwise(load, text, tf32):
+    assert load(text).spec.train.tf32 is tf32

@@ -56,6 +56,7 @@ def test_every_figure_has_its_source_and_confidence():
         for figure, evidence in (
             (gpu.total_bytes, gpu.of_total),
             (gpu.dense_tflops, gpu.of_tflops),
+            (gpu.fp32_tflops, gpu.of_fp32),
             (gpu.bandwidth_gb_s, gpu.of_bandwidth),
             (gpu.tdp_watts, gpu.of_tdp),
         ):
@@ -83,8 +84,27 @@ def test_rtx_4070():
     assert gpu.windows_total_bytes_range == (12_282 * MIB, 12_282 * MIB)
     assert gpu.total_status == "measured"
     assert (gpu.dense_tflops, gpu.bandwidth_gb_s, gpu.tdp_watts) == (58.3, 504.2, 200)
+    assert (gpu.fp32_tflops, gpu.has_tf32) == (29.1, True)
     assert (gpu.compute_capability, gpu.supports_bf16, gpu.consumer, gpu.nominal_gib) == ("8.9", True, True, 12)
     assert gpu.spec() == DeviceSpec(type="cuda", name="GeForce RTX 4070", total_bytes=11_994 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops", "tf32"),
+    [  # as NVIDIA's and AMD's data sheets have them
+        ("T4", 8.1, False),
+        ("V100 SXM2 16GB", 15.7, False),
+        ("RTX 2080 Ti", 13.4, False),
+        ("A100 SXM4 80GB", 19.5, True),
+        ("RTX 3090", 35.6, True),
+        ("H100 SXM5 80GB", 67, True),
+        ("MI300X", 163.4, False),
+    ],
+)
+def test_plain_fp32_is_the_data_sheets(name, tflops, tf32):
+    gpu = find_gpu(name)
+    assert gpu.fp32_tflops == pytest.approx(tflops, rel=0.05)
+    assert gpu.has_tf32 == tf32
 
 
 def test_unknown_figures_are_none():

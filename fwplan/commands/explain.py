@@ -91,10 +91,7 @@ class Explanation:
             ],
             "eval_only": self.loaded.eval_only,
             "fits_cards_gb": list(self.fitting_gb),
-            "notes": [
-                *self.loaded.all_notes,
-                *(self.estimate.target.notes if self.estimate.target else ()),
-            ],
+            "notes": [*self.loaded.all_notes, *self.estimate.notes],
             "ignored": list(self.loaded.ignored),
             "uncounted": list(self.loaded.uncounted),
             "confidence": "lowered" if self.loaded.uncounted else "full",

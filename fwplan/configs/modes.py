@@ -41,6 +41,21 @@ def calls(tree: ast.AST) -> Sequence[ast.Call]:
     return nodes(tree, ast.Call)
 
 
+def allows_tf32(tree: ast.AST) -> bool:
+    """Return whether TF32 is turned on: by set_float32_matmul_precision("high"), or by allow_tf32 = True."""
+    return any(_allows_tf32(node) for node in ast.walk(tree))
+
+
+def _allows_tf32(node: ast.AST) -> bool:
+    match node:
+        case ast.Call(args=[ast.Constant(value="high" | "medium")]) if called(node) == "set_float32_matmul_precision":
+            return True
+        case ast.Assign(targets=[ast.Attribute(attr="allow_tf32")], value=ast.Constant(value=True)):
+            return True
+        case _:
+            return False
+
+
 def compiles(statements: Sequence[ast.stmt], lookup: Callable[[str], Value]) -> Setting:
     """Return whether these statements compile the model: always, or under conditions whose values are known."""
     found = Setting("compile", value=False, origin="default")

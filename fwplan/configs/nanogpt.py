@@ -377,12 +377,13 @@ def _attention(reading: Reading, train_py: TrainPy | None) -> None:
 
 
 def _loop(reading: Reading, train_py: TrainPy | None) -> None:
-    """Settle what train.py's loop does: its model returns the logits, and the loop holds them during backward."""
+    """Settle what train.py does whatever the file says: TF32 is on, and the loop holds the logits during backward."""
     _attention(reading, train_py)
     chunked = "loss" in reading.settings and reading.settings["loss"].value == "chunked"
     for key in ("returns_logits", "keeps_logits"):
         returned = reading.settings.get("returns_logits", Setting(key, value=not chunked, origin="default"))
         reading.settings.setdefault(key, Setting(key, value=returned.value, origin="default"))
+    reading.settings.setdefault("tf32", Setting("tf32", value=True, origin="default"))  # allow_tf32 = True
 
 
 def _collect_unknown(reading: Reading) -> None:

@@ -269,6 +269,7 @@ def _modes(whole: ast.Module, lookup: Callable[[str], Value], model: Model, read
     yield from modes.optimizer(whole if source is whole else ast.Module([*whole.body, *source.body], []))
     clips = any(modes.called(call) == "clip_grad_norm_" for call in modes.calls(whole))
     yield Setting("grad_clip", 1.0 if clips else 0.0, origin="default")
+    yield Setting("tf32", value=modes.allows_tf32(whole), origin="default")
     yield Setting("returns_logits", value=True, origin="default")
     yield Setting("keeps_logits", value=True, origin="default")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import overhead
 from fwplan.estimators.activations import block_backward_lines, weight_copy_lines
@@ -92,7 +92,9 @@ def evaluation_memory(spec: RunSpec) -> Memory:
     s = s._replace(evaluates=True, evaluated=s.N)
     weights = next(iter(saved_lines(s, spec.train)))
     inner = compiled_evaluation_lines(s) if s.compiled else evaluation_lines(s)
-    lines = tuple([line for line in (weights, *inner, *([_WORKSPACES] if s.cuda else [])) if line.bytes])
+    lines = tuple(
+        [line for line in (weights, *inner, *([_workspaces_line(_card(spec))] if s.cuda else [])) if line.bytes]
+    )
     totals = phase_totals(lines, phases_of(s) & EVALUATION)
     phase = max(totals, key=totals.__getitem__)
     peak = totals[phase]
@@ -131,14 +133,20 @@ def memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
         lines += block_backward_lines(s)
         lines += evaluation_lines(s)
     if s.cuda:
-        lines.append(_WORKSPACES)
+        lines.append(_workspaces_line(_card(spec)))
     return lines
 
 
-_WORKSPACES = Line(
-    "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
-    "fitted to published peaks, see fwplan/estimators/overhead.py", "prior",
-)  # fmt: skip
+def _card(spec: RunSpec) -> str | None:
+    return spec.device.name if spec.device else None
+
+
+@cache
+def _workspaces_line(card: str | None) -> Line:
+    return Line(
+        "cuBLAS workspaces", int(overhead.workspaces(card).point), None, None, EVERY_PHASE, "persistent",
+        "2 handles", "aten/src/ATen/cuda/CublasHandlePool.cpp, see fwplan/estimators/overhead.py", "prior",
+    )  # fmt: skip
 
 
 def is_traced(spec: RunSpec) -> bool:
@@ -148,20 +156,36 @@ def is_traced(spec: RunSpec) -> bool:
 
 
 def relative_error(train: TrainSpec) -> float:
-    """Return how far from the formula this mode's peak may be, beside what is known in bytes."""
+    """Return how far from the formula a peak may be, beside what is known in bytes: the least sure part decides."""
+    errors = [overhead.EAGER_ERROR]
     if train.compile:
-        return overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE
+        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE)
     if train.parallel != "none":
-        return overhead.UNPROVEN_ERROR
-    return overhead.QUANTISED_ERROR if train.optimizer == "adamw_8bit" else overhead.EAGER_ERROR
+        errors.append(overhead.UNPROVEN_ERROR)
+    if train.optimizer == "adamw_8bit":
+        errors.append(overhead.QUANTISED_ERROR)
+    return max(errors)
+
+
+def bytes_above(spec: RunSpec, tokens: Any) -> Any:
+    """Return what a peak may hold beyond the formula, in bytes, for a micro-batch of so many tokens, or arrays of them.
+
+    Larger workspaces, and of a compiled full loss a second padded copy of the logits' gradient (overhead.py).
+    """
+    if spec.device is not None and spec.device.type != "cuda":
+        return 0 * tokens
+    likely = overhead.workspaces(_card(spec))
+    train, vocabulary = spec.train, spec.model.vocab_size
+    pads = train.compile and train.loss == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    return int(likely.high - likely.point) + (2 * vocabulary if pads else 0) * tokens
 
 
 def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> tuple[int, int]:
     """Return the least and the most that the peak may be, in bytes."""
-    low = high = allocated
+    low, high = allocated, allocated + bytes_above(spec, s.N)
     if s.cuda:
-        low -= int(overhead.CUDA_WORKSPACES.point - overhead.CUDA_WORKSPACES.low)
-        high += int(overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point)
+        likely = overhead.workspaces(_card(spec))
+        low -= int(likely.point - likely.low)
     if spec.train.compile and s.cuda and not (s.chunked or spec.train.returns_logits):
         low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
     error = relative_error(spec.train)

@@ -54,7 +54,8 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
     yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
-    mode = f"{train.dtype}, {'compiled' if train.compile else 'eager'}"
+    dtype = "float32 in TF32" if train.tf32 and train.dtype == "float32" else train.dtype
+    mode = f"{dtype}, {'compiled' if train.compile else 'eager'}"
     if loaded.eval_only:
         yield f"evaluates only, never trains, {mode}"
     else:
@@ -207,7 +208,7 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
-    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    notes = [*loaded.notes, *estimate.notes]
     notes += config_notes(loaded)
     notes += calibration_note(estimate)
     if notes:

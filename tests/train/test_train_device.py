@@ -14,6 +14,7 @@ from fwplan.machine import detect_cpu
 from fwplan.target import this_cpu
 from fwplan.train import device
 from fwplan.train.device import check_supported, clear_errors, device_name, resolve_device
+from fwplan.train.precision import set_matmul_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -154,3 +155,16 @@ def test_the_profiler_is_silenced_before_torch_is_loaded(preset):
 
 def test_a_processor_has_one_name():
     assert device_name(CPU) == detect_cpu(probe=None).name == this_cpu().label
+
+
+@pytest.mark.parametrize(("tf32", "precision"), [(True, "high"), (False, "highest")])
+def test_a_gpus_fp32_products_are_in_tf32_where_the_spec_says_so(tf32, precision):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        set_matmul_precision("cpu", tf32=tf32)
+        assert torch.get_float32_matmul_precision() == "medium"
+        set_matmul_precision("cuda", tf32=tf32)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
