@@ -145,6 +145,8 @@ def explain(
         chosen = replace(chosen, loss=None)
     fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
     traced = _traced(chosen) if trace or snapshot is not None else None
+    if traced is not None and traced.use is not None:
+        chosen = replace(chosen, use=traced.use)
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)

@@ -1,4 +1,4 @@
-"""The closed form against the trace, on a GPU's kernels: 24 eager specs, every mode singly and in pairs.
+"""The closed form against the trace, on a GPU's kernels: 27 eager specs, every mode singly and in pairs.
 
 benchmarks/closed_form.py draws 500 of them.
 """
@@ -46,6 +46,9 @@ CASES = {
     "unaligned vocabulary": ({"vocab_size": 8191}, {}),
     "nanoGPT's loop": ({}, NANOGPT),
     "nanoGPT's loop, fp32, bias": ({"bias": True}, NANOGPT | {"dtype": "float32"}),
+    "nanoGPT's loop, small vocabulary": ({"vocab_size": 65}, NANOGPT),
+    "nanoGPT's loop, fp16, checkpointed": ({"vocab_size": 700}, NANOGPT | BLOCKS | {"dtype": "float16"}),
+    "nanoGPT's loop, pure bf16": ({}, NANOGPT | {"dtype": "pure_bfloat16", "keeps_logits": False}),
     "no clipping, one layer": ({"n_layer": 1}, {"grad_clip": 0.0}),
 }
 
@@ -63,5 +66,5 @@ def test_the_closed_form_is_the_traced_peak(run_spec, name):
 
 
 def test_most_of_them_to_a_thousandth(run_spec):
-    assert len(CASES) == 24
+    assert len(CASES) == 27
     assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.001
