@@ -51,7 +51,7 @@ UNPROVEN_ERROR = 0.15
 
 # Live tensors are exact; torch's statistic `allocated` counts blocks, and a cached block that is less than 1 MiB too
 # large (512 bytes in the pool of small blocks; should_split, c10/cuda/CUDACachingAllocator.cpp) is given away whole.
-# Replays of traced steps (benchmarks/unsplit.py): median 0.5 %, most with small vocabularies: 3.3 %.
+# Replays of traced steps (benchmarks/unsplit.py): median 0.3 %, most with small vocabularies: 3.3 %.
 UNSPLIT = 0.04
 
 # Over the allocated peak: what the caching allocator reserves while nobody limits it, and the least it can do with when
