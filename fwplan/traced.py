@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.replay import Replay, replay, smallest_capacity
 from fwplan.allocator.settings import Settings
 from fwplan.estimators import overhead
+from fwplan.estimators.overhead import Range
 
 if TYPE_CHECKING:
-    from fwplan.budget import Verdict
+    from fwplan.budget import Use, Verdict
     from fwplan.estimation import Estimate
     from fwplan.tracing.result import Trace
 
@@ -37,6 +38,26 @@ class Traced:
     def least_bytes(self) -> int | None:
         """The least that the allocator must be able to reserve for the run to fit; None on CPU."""
         return smallest_capacity(self.trace.events, settings=self.settings) if self.on_cuda else None
+
+    @property
+    def use(self) -> Use | None:
+        """The estimate's levels with what the replays say as their points.
+
+        None where the trace is of another step, or real runs have been measured.
+        """
+        use, unlimited, least, learned = self.estimate.use, self.unlimited, self.least_bytes, self.estimate.calibration
+        if self.difference is None or (learned is not None and learned.reserved_ratio is not None):
+            return None
+        if use is None or use.reserved is None or unlimited is None or least is None:
+            return None
+        context = use.device_used.point - use.reserved.point
+        reserved = unlimited.peak_reserved_bytes
+        return replace(
+            use,
+            reserved=_about(use.reserved, reserved),
+            device_used=_about(use.device_used, reserved + context),
+            needed=_about(use.needed, least + context),
+        )
 
     @property
     def on_cuda(self) -> bool:
@@ -88,3 +109,7 @@ class Traced:
             "timeline_bytes": trace.timeline,
             "notes": list(trace.notes),
         }  # fmt: skip
+
+
+def _about(interval: Range, point: float) -> Range:
+    return Range(min(interval.low, point), point, max(interval.high, point))

@@ -162,6 +162,8 @@ def explain(
     known = chosen.spec
     fitting = () if chosen.target else tuple(_fitting_cards(lambda card: estimate(known, card, measurements=past)))
     traced = _traced(chosen) if trace or snapshot is not None else None
+    if traced is not None and traced.use is not None:
+        chosen = replace(chosen, use=traced.use)
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)

@@ -181,13 +181,27 @@ def bytes_above(spec: RunSpec, tokens: Any) -> Any:
 
 
 def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> tuple[int, int]:
-    """Return the least and the most that the peak may be, in bytes."""
-    low, high = allocated, allocated + bytes_above(spec, s.N)
+    """Return the least and the most that the live tensors may be, in bytes."""
+    error = relative_error(spec.train)
+    low, high = (1 - error) * _least(spec, s, lines, allocated), (1 + error) * allocated + bytes_above(spec, s.N)
     if s.cuda:
         likely = overhead.workspaces(_card(spec))
-        low -= int(likely.point - likely.low)
-    if spec.train.compile and s.cuda and not (s.chunked or spec.train.returns_logits):
-        low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
-    error = relative_error(spec.train)
-    floor = sum([line.bytes for line in lines if line.kind == "persistent" and line.status != "prior"])
-    return max(int(low - error * allocated), floor), int(high + error * allocated)
+        low -= likely.point - likely.low
+    return max(int(low), _at_the_optimizer_step(lines)), int(high)
+
+
+def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> int:
+    """Return the peak if the logits' gradient is written over the logits, where nobody else holds them.
+
+    That is gained in the phases of the loss alone: another phase's peak stays.
+    """
+    if not (spec.train.compile and s.cuda) or s.chunked or spec.train.returns_logits:
+        return allocated
+    others = [line for line in lines if line.name != "gradient: logits"]
+    return max(phase_totals(others, phases_of(s)).values())
+
+
+def _at_the_optimizer_step(lines: Sequence[Line]) -> int:
+    """Return what no run does without: weights, moments and all gradients, as far as they are known to the byte."""
+    bit = Phase.OPTIMIZER_STEP.value
+    return sum([line.bytes for line in lines if int(line.phases) & bit and line.status != "prior"])

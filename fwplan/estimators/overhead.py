@@ -85,6 +85,11 @@ QUANTISED_ERROR = 0.02
 # buckets counted for ZeRO-1 too. Until several GPUs are modelled.
 UNPROVEN_ERROR = 0.20
 
+# Live tensors are exact; torch's statistic `allocated` counts blocks, and a cached block that is less than 1 MiB too
+# large (512 bytes in the pool of small blocks; should_split, c10/cuda/CUDACachingAllocator.cpp) is given away whole.
+# Replays of traced steps (benchmarks/unsplit.py): median 0.3 %, most with small vocabularies: 3.3 %.
+UNSPLIT_SHARE = 0.04
+
 # Over the allocated peak: what the caching allocator reserves while nobody limits it, and the least it can do with when
 # memory is scarce, giving cached blocks back and trying again before it fails. Replays of traced steps of GPT-2-like
 # runs through fwplan/allocator (benchmarks/reserved.py: 5th, 50th and 95th percentile); no GPU has confirmed them yet,
@@ -106,6 +111,7 @@ DESKTOP_BYTES = 430 * MIB
 
 # Resident memory of a CPU run beyond its live tensors. Measured on Linux x86-64 with torch 2.13, dry runs of 2 MiB to
 # 2.1 GiB of live tensors: 325 MiB of interpreter and torch's libraries, and 1.09 to 1.35 bytes resident for each live
-# one (the C allocator, oneDNN's scratch, the profiler's own events).
+# one (the C allocator, oneDNN's scratch, the profiler's own events). Of 12 later runs (benchmarks/resident.py) one with
+# 536 MiB live had 1,304 resident, 1.82 for each beyond the interpreter: the high end is 1.6 with a runtime of 500 MiB.
 CPU_RUNTIME = Range(280 * MIB, 330 * MIB, 500 * MIB)
-CPU_RESIDENT_OVER_LIVE = Range(1.0, 1.15, 1.4)
+CPU_RESIDENT_OVER_LIVE = Range(1.0, 1.15, 1.6)

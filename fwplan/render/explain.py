@@ -31,7 +31,8 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
     estimate, loaded = explanation.estimate, explanation.loaded
     yield from _verdict_lines(estimate, loaded, explanation.fitting_gb)
     yield ""
-    yield from memory_lines(estimate)
+    replayed = explanation.traced is not None and explanation.traced.use is not None
+    yield from memory_lines(estimate, replayed=replayed)
     yield ""
     if explanation.traced is not None:
         yield from trace_lines(explanation.traced)

@@ -28,8 +28,11 @@ _FORMULA = 17
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
-def memory_lines(estimate: Estimate) -> Iterator[str]:
-    """Yield the peak's lines, its three levels, and the phases of a step; nothing where memory is undecidable."""
+def memory_lines(estimate: Estimate, *, replayed: bool = False) -> Iterator[str]:
+    """Yield the peak's lines, its three levels, and the phases of a step; nothing where memory is undecidable.
+
+    replayed: a trace's replay says what the allocator takes, to a point.
+    """
     memory, use = estimate.memory, estimate.use
     if memory is None or use is None:
         return
@@ -38,7 +41,10 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
         yield from _tensor_lines(line, share, _in_numbers(line.formula, estimate))
     spread = f"{gib(use.allocated.low)} - {gib(use.allocated.high)}"
     rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
-    if use.reserved:
+    if use.reserved and replayed:
+        for name, level, meaning in (("reserved", use.reserved, ""), ("needed", use.needed, ", with CUDA's context")):
+            rows.append((name, gib(level.point), f"{gib_range(level)} GiB{meaning}", "by replay"))
+    elif use.reserved:
         rows.append(("reserved", gib_range(use.reserved), "GiB, by torch's allocator", _learned(estimate)))
         rows.append(("needed", gib_range(use.needed), "GiB, with CUDA's context", _learned(estimate)))
     else:

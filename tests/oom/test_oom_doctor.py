@@ -35,8 +35,8 @@ Traceback (most recent call last):
   File "train.py", line 304, in <module>
     scaler.scale(loss).backward()
 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.07 GiB. GPU 0 has a total capacity of 15.70 GiB \
-of which 2.10 GiB is free. Including non-PyTorch memory, this process has 13.10 GiB memory in use. Of the allocated \
-memory 12.80 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.
+of which 2.10 GiB is free. Including non-PyTorch memory, this process has 11.60 GiB memory in use. Of the allocated \
+memory 11.30 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.
 """
 
 
