@@ -43,6 +43,8 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/estimate_speed.py
 	$(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/data_speed.py
+	$(BIN)/python benchmarks/data_speed.py --languages --megabytes 40
+	$(BIN)/python benchmarks/count_coverage.py
 	$(BIN)/python benchmarks/data_scale.py
 	$(BIN)/python benchmarks/data_kills.py
 	$(BIN)/python benchmarks/mem_tracker.py

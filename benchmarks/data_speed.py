@@ -1,13 +1,14 @@
 """How fast parquet becomes tokens: `prepare` beside a plain pool that works document by document.
 
-    python benchmarks/data_speed.py [--text FILE.parquet] [--pairs 5]
+    python benchmarks/data_speed.py [--text FILE.parquet | --languages] [--megabytes 150] [--pairs 5]
 
 Both read the same file on the same processors and write the same tokens as .npy shards, in fresh processes that take
 turns; wall time and CPU time (of all processes, start-up included) are compared pair by pair, and the median of the
 ratios counts. The plain pool does what build-nanogpt's fineweb.py does: the parent reads rows, each document is a task
 (in chunks of 16), a worker returns an array of its own per document from encode_ordinary, with the encoding as tiktoken
 ships it. With gigatoken installed (fwplan[fast]) a third program runs in each round. Without --text the text is this
-machine's documentation and source code, in documents of FineWeb's length.
+machine's documentation and source code, in documents of FineWeb's length; with --languages it is what the message
+catalogues on this machine say in every language that they have.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from report import table, write_result
 from texts import write_text
 
@@ -103,12 +106,14 @@ def main() -> None:
     """Measure, print, and write the result file."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--text", type=Path)
+    parser.add_argument("--languages", action="store_true")
+    parser.add_argument("--megabytes", type=int, default=150, help="of text, at most")
     parser.add_argument("--pairs", type=int, default=5)
     options = parser.parse_args()
     os.environ["PYTHONPATH"] = str(Path(__file__).parents[1])
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        source = options.text or _own_text(folder)
+        source = options.text or _own_text(folder, options.megabytes, languages=options.languages)
         programs = {"plain pool": PLAIN, "prepare": PREPARE.format(fast=False)}
         if has_gigatoken():
             programs["prepare, gigatoken"] = PREPARE.format(fast=True)
@@ -121,6 +126,7 @@ def main() -> None:
         for _ in range(options.pairs):
             for what, script in scripts.items():
                 runs[what].append(timed(script, source, outs[what]))
+        text_bytes = int(pc.sum(pc.binary_length(pq.read_table(source, columns=["text"]).column(0))).as_py())
         results = {what: tokens_in(out) for what, out in outs.items()}
     assert len(set(results.values())) == 1, "the tokens differ"
     tokens = len(results["plain pool"]) // 2
@@ -132,8 +138,18 @@ def main() -> None:
         for r in rows
     ]  # fmt: skip
     print(table(header, cells))
-    body = {"tokens": tokens, "workers": WORKERS, "pairs": options.pairs, "rows": rows}
-    print(f"\nwritten: {write_result('data-speed', body).name}")
+    kind = (
+        options.text.name if options.text else "message catalogues" if options.languages else "documentation and code"
+    )
+    body = {
+        "text": kind,
+        "text_bytes": text_bytes,
+        "tokens": tokens,
+        "workers": WORKERS,
+        "pairs": options.pairs,
+        "rows": rows,
+    }
+    print(f"\nwritten: {write_result('data-speed-languages' if options.languages else 'data-speed', body).name}")
 
 
 def _row(what: str, runs: list[tuple[float, float]], plain: list[tuple[float, float]], tokens: int) -> dict[str, Any]:
@@ -151,9 +167,9 @@ def _row(what: str, runs: list[tuple[float, float]], plain: list[tuple[float, fl
     }
 
 
-def _own_text(folder: Path) -> Path:
+def _own_text(folder: Path, megabytes: int, *, languages: bool) -> Path:
     path = folder / "text.parquet"
-    write_text(path, 150_000_000)
+    write_text(path, megabytes * 1_000_000, languages=languages)
     return path
 
 

@@ -22,10 +22,7 @@ from fwplan.spec import RunSpec, parse_spec
 from fwplan.target import hardware, named_gpu
 
 HERE = Path(__file__).parent
-# Rows that name no card are by the owner of an RTX 3090 (24 GB).
-CARDS = {"NVIDIA H100 80GB HBM3": "H100 SXM5 80GB", "H100 SXM": "H100 SXM5 80GB", "A100 SXM 80GB": "A100 SXM4 80GB",
-         "A100 SXM 40GB": "A100 SXM4 40GB"}  # fmt: skip
-UNNAMED = "RTX 3090"
+CARDS = {"H100 SXM": "H100 SXM5 80GB", "A100 SXM 80GB": "A100 SXM4 80GB", "A100 SXM 40GB": "A100 SXM4 40GB"}
 
 
 @dataclass(frozen=True)
@@ -45,13 +42,16 @@ class ThroughputRow:
 
 
 def throughput_rows() -> list[ThroughputRow]:
-    """Return every published row beside its prediction, sorted by id; every other one was fitted to."""
+    """Return every published row beside its prediction, sorted by id; every other one was fitted to.
+
+    Rows that came after the fit ("unseen") stand last: none of them was.
+    """
     cases = []
     for name in ("published.jsonl", "throughput.jsonl"):
         with (HERE / name).open(encoding="utf-8") as lines:
             cases += [case for case in map(json.loads, lines) if case.get("tokens_per_second")]
-    cases.sort(key=lambda case: case["id"])
-    return [_row(case, fitted=i % 2 == 0) for i, case in enumerate(cases)]
+    cases.sort(key=lambda case: (case.get("unseen", False), case["id"]))
+    return [_row(case, fitted=i % 2 == 0 and not case.get("unseen")) for i, case in enumerate(cases)]
 
 
 def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
@@ -59,7 +59,7 @@ def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
     if "gpus" in case:
         shared = {"parallel": "fsdp", "world_size": case["gpus"]}
         spec = spec.model_copy(update={"train": spec.train.model_copy(update=shared)})
-    card = find_gpu(CARDS.get(case["gpu"], UNNAMED))
+    card = find_gpu(case.get("card") or CARDS[case["gpu"]])
     low, high = _interval(spec, card.name)
     published = spec.tokens_per_step / spec.train.world_size / case["tokens_per_second"]
     factor = hardware(spec.train, named_gpu(card.name)).factor[0]

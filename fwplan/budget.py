@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from fwplan.estimators import overhead
@@ -32,7 +32,8 @@ class Use:
     """Bytes on each level.
 
     Attributes:
-        allocated: live tensors.
+        allocated: live tensors; on CUDA, up to the high end, also what torch's statistic of that name counts with them,
+            the parts of blocks that it does not split off.
         reserved: what the caching allocator takes while nobody limits it; None on CPU, which has none.
         device_used: that and the CUDA context; on CPU resident memory.
         needed: the least device memory that the run still fits in: near its limit the allocator gives cached blocks
@@ -62,8 +63,11 @@ def device_use(spec: RunSpec, memory: Peak, device_type: str, calibration: Calib
         least = Range(1.0, _smaller(least.point, measured), _smaller(least.high, ratio.high))
     if calibration is not None and calibration.context_bytes is not None:
         context = calibration.context_bytes
-    reserved = _times(allocated, ratio)
-    return Use(allocated, reserved, _plus(reserved, context), _plus(_times(allocated, least), context))
+    reserved = _times(allocated, ratio)  # the ratios are over live tensors, and hold what is not split off
+    needed = _plus(_times(allocated, least), context)
+    if calibration is None or calibration.allocated_ratio is None:
+        allocated = replace(allocated, high=allocated.high * (1 + overhead.UNSPLIT_SHARE))
+    return Use(allocated, reserved, _plus(reserved, context), needed)
 
 
 def _smaller(a: Any, b: Any) -> Any:

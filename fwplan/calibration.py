@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from operator import attrgetter
 from pathlib import Path
 from statistics import median
@@ -100,28 +100,57 @@ def record(measurement: Measurement) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Store:
+    """What the store holds: the runs, oldest first, and how many of its lines teach nothing."""
+
+    measurements: tuple[Measurement, ...] = ()
+    unreadable: int = 0  # of another version, cut short by a crash, or no measurement at all
+    odd: int = 0  # no step can have taken that
+
+
 def load_measurements() -> list[Measurement]:
-    """Return all stored measurements, oldest first. Lines of another version, or cut short by a crash, are passed over.
+    """Return all stored measurements that can be learned from, oldest first.
+
+    Raises:
+        FwplanError: the store exists but cannot be read.
+    """
+    return list(read_store().measurements)
+
+
+def read_store() -> Store:
+    """Return what the store holds; its file is parsed once, until it changes.
 
     Raises:
         FwplanError: the store exists but cannot be read.
     """
     path = store_path()
     try:
-        lines = path.read_bytes().splitlines() if path.is_file() else []
+        if not path.is_file():
+            return Store()
+        now = path.stat()
+        return _parsed(path, (now.st_mtime_ns, now.st_size))
     except OSError as error:
         raise FwplanError(
             f"cannot read past measurements: {error.strerror}",
             where=str(path),
             hint="set FWPLAN_HOME to a folder that can be read",
         ) from error
-    measurements = []
-    for line in lines:
-        try:
-            measurements.append(Measurement.model_validate_json(line))
-        except ValidationError:
-            continue
-    return measurements
+
+
+@lru_cache(maxsize=1)
+def _parsed(path: Path, _version: tuple[int, int]) -> Store:
+    read = [_measurement(line) for line in path.read_bytes().splitlines() if line.strip()]
+    found = [measurement for measurement in read if measurement is not None]
+    kept = tuple(measurement for measurement in found if not measurement.is_odd)
+    return Store(kept, unreadable=len(read) - len(found), odd=len(found) - len(kept))
+
+
+def _measurement(line: bytes) -> Measurement | None:
+    try:
+        return Measurement.model_validate_json(line)
+    except ValidationError:
+        return None
 
 
 def calibrate(
@@ -220,8 +249,9 @@ def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurem
 
 
 def kernels_of(spec: RunSpec) -> tuple[object, ...]:
-    """Return what decides whose speed says something about whose."""
-    return spec.train.dtype, spec.train.compile, spec.train.attention, spec.train.parallel
+    """Return what decides whose speed says something about whose; TF32 is for fp32 products alone."""
+    train = spec.train
+    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel
 
 
 def _within(a: float, b: float, factor: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import platform
 import re
+import shlex
 import shutil
 import sys
 from dataclasses import dataclass
@@ -15,12 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan import software
-from fwplan.calibration import load_measurements, store_path
+from fwplan.calibration import Store, read_store, store_path
 from fwplan.devices import Detected, detect_cpu, detect_or_reason
 from fwplan.devices.amd import ask_amd
 from fwplan.devices.apple import AppleChip, ask_macos
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.machine import run_command
+from fwplan.matmul_rate import keep_faster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -146,7 +148,7 @@ def examine(run: Runner = run_command, environ: Mapping[str, str] = os.environ, 
         apple=apple,
         absent=tuple(absent),
         visible={name: value for name, value in environ.items() if name.endswith("_VISIBLE_DEVICES")},
-        cpu=detect_cpu(),
+        cpu=keep_faster(detect_cpu()),
         packages=packages,
         torch_build=build,
         compiler=compiler,
@@ -169,11 +171,22 @@ def _disk(use: str, path: Path) -> Disk:
 
 def _stored() -> tuple[tuple[StoredRuns, ...], list[Problem]]:
     try:
-        past = load_measurements()
+        store = read_store()
     except FwplanError as error:
         return (), [Problem(error.message, error.hint, stops=False)]
+    past = store.measurements
     devices = dict.fromkeys(measurement.device_name for measurement in past)
-    return tuple(_runs_on(name, [m for m in past if m.device_name == name]) for name in devices), []
+    runs = tuple(_runs_on(name, [m for m in past if m.device_name == name]) for name in devices)
+    return runs, list(_store_problems(store))
+
+
+def _store_problems(store: Store) -> Iterator[Problem]:
+    path = shlex.quote(str(store_path()))
+    hint = f"nothing is learned from them; to start again: mv {path} {path}.old"
+    if store.unreadable:
+        yield Problem(f"lines of the measurement store that cannot be read: {store.unreadable}", hint, stops=False)
+    if store.odd:
+        yield Problem(f"lines of the measurement store that no step can have taken: {store.odd}", hint, stops=False)
 
 
 def _runs_on(device: str, runs: Sequence[Measurement]) -> StoredRuns:

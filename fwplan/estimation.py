@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fwplan.budget import Use, Verdict, available_bytes, device_use, verdict
 from fwplan.calibration import calibrate, load_measurements
 from fwplan.estimators.line import Line
-from fwplan.estimators.memory import Memory, estimate_memory, unsupported
+from fwplan.estimators.memory import Memory, estimate_memory, evaluation_memory, unsupported
 from fwplan.estimators.parameters import ParameterCount, count_parameters
 from fwplan.estimators.phases import EVERY_PHASE, Phase
 from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in_range
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
+from fwplan.mode_notes import mode_notes
 from fwplan.target import Target, hardware, named_gpu, target_of
 
 if TYPE_CHECKING:
@@ -59,6 +60,19 @@ class Estimate:
             f"correction ({self.calibration.runs} measured runs)", correction, None, None, EVERY_PHASE, "persistent",
             "measured / predicted", "the measurement store", "calibrated",
         ))  # fmt: skip
+
+    @property
+    def totals(self) -> dict[Phase, int]:
+        """Bytes allocated in each phase, a measured correction included: it is the peak's, so others may reach 0."""
+        if self.memory is None or self.use is None:
+            return {}
+        correction = round(self.use.allocated.point) - self.memory.allocated_bytes
+        return {phase: max(total + correction, 0) for phase, total in self.memory.totals.items()}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was assumed of the device, and what it does not do as the run asks."""
+        return (*(self.target.notes if self.target else ()), *mode_notes(self.spec, self.target))
 
     def at_peak(self) -> list[Line]:
         """Return the lines alive at the peak, largest first; they add up to the allocated peak."""
@@ -169,6 +183,33 @@ def estimate(
         energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
         loss=_loss(spec, parameters, tokens),
         calibration=calibration,
+    )
+
+
+def estimate_evaluation(spec: RunSpec, target: Target | None) -> Estimate:
+    """Return the Estimate of a run that only evaluates: its memory and its forward's work, without a time.
+
+    Runs that were measured trained: they say nothing about it.
+    """
+    training = estimate(spec, target, measurements=[])
+    spec, target = training.spec, training.target
+    memory = None if training.memory is None else evaluation_memory(spec)
+    use = device_use(spec, memory, target.device.type if target else "cuda", None) if memory else None
+    tokens, forward = spec.tokens_per_micro_batch, training.flops.per_token / 3  # backward is twice the forward
+    total = 2 * spec.train.eval_batches * tokens  # of both splits
+    return replace(
+        training,
+        memory=memory,
+        use=use,
+        verdict=training.verdict if training.undecidable or use is None else verdict(use, training.available_bytes),
+        flops=Flops(forward, forward * tokens, forward * total),
+        tokens=replace(training.tokens, per_step=tokens, total=total, epochs=None),
+        step_seconds=None,
+        time_status=None,
+        total_seconds=None,
+        energy_kwh=None,
+        loss=None,
+        calibration=None,
     )
 
 

@@ -32,8 +32,9 @@ def replace_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None
     if path.exists() and not path.is_file():
         raise OSError(errno.EEXIST, "it exists and is not a regular file")
     temporary = path.with_name(path.name + ".tmp")
+    temporary.unlink(missing_ok=True)  # left by a crash; or a link, which writing would follow
     try:
-        with temporary.open("wb") as file:
+        with temporary.open("xb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())

@@ -135,7 +135,7 @@ def _changes(before: Estimate) -> Iterator[_Change]:
         yield _Change(
             "compile=True, loss returned alone",
             _with(spec, compile=True, returns_logits=False, keeps_logits=False),
-            "log-softmax and its backward fuse: about 4 bytes a logit in place of 12 to 14",
+            "log-softmax and its backward fuse: about 4 bytes a logit in place of about 12",
             disturbs=_COMPILED,
         )
     elif train.returns_logits:

@@ -180,15 +180,13 @@ def detect_cpu(
     groups = _cgroups(root)
     quotas = [quota for group in groups if (quota := _cpu_quota(group / "cpu.max")) is not None]
     limits = [limit for group in groups if (limit := _number(group / "memory.max")) is not None]
-    memory = _meminfo(root)
-    physical = memory.get("MemTotal") or _sysconf_bytes()
+    physical, available = _meminfo(root) or _memory_without_proc()
     total = min([*limits, *([physical] if physical else [])], default=None)
-    available = memory.get("MemAvailable")
     if available is not None and total is not None:
         available = min(available, total)
     cores = affinity if affinity is not None else _affinity()
     return CpuDevice(
-        name=_cpu_name(root),
+        name=cpu_name(root),
         cores=max(1, min([cores, *quotas])),
         total_bytes=total,
         available_bytes=available,
@@ -229,14 +227,25 @@ def _number(path: Path) -> int | None:
     return int(text) if text.isdigit() else None
 
 
-def _meminfo(root: Path) -> dict[str, int]:
+def _meminfo(root: Path) -> tuple[int, int | None] | None:
+    """Return total and available bytes as Linux says them, or None where it does not."""
     found = {}
     for line in _read(root / "proc/meminfo").splitlines():
         name, _, value = line.partition(":")
         kib = value.split()
         if kib and kib[0].isdigit():
             found[name] = int(kib[0]) * 1024
-    return found
+    return (found["MemTotal"], found.get("MemAvailable")) if "MemTotal" in found else None
+
+
+def _memory_without_proc() -> tuple[int | None, int | None]:
+    """Return total and available bytes on macOS and Windows; where there is no psutil, what sysconf knows."""
+    try:
+        import psutil  # noqa: PLC0415  # a dependency there; Linux needs none
+    except ImportError:
+        return _sysconf_bytes(), None
+    memory = psutil.virtual_memory()
+    return int(memory.total), int(memory.available)
 
 
 def _sysconf_bytes() -> int | None:
@@ -246,9 +255,10 @@ def _sysconf_bytes() -> int | None:
         return None
 
 
-def _cpu_name(root: Path) -> str | None:
+def cpu_name(root: Path = Path("/")) -> str | None:
+    """Return what the processor calls itself: by this name past runs on it are found again."""
     for line in _read(root / "proc/cpuinfo").splitlines():
         key, _, value = line.partition(":")
         if key.strip() == "model name" and value.strip():
             return value.strip()
-    return platform.machine() or None
+    return platform.processor() or platform.machine() or None

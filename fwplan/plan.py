@@ -100,15 +100,20 @@ def _validated(document: Any, where: str) -> Plan:
         raise spec_error(error, where) from None
 
 
-def plan_id(spec: RunSpec) -> str:
-    """Return twelve hex digits that name what is trained on what: the model, the recipe and the data."""
+def plan_id(spec: RunSpec, data: str | None = None) -> str:
+    """Return twelve hex digits that name what is trained on what: the model, the recipe and the data.
+
+    data: what identifies other data than the spec's; None: it is the spec's.
+    """
     content = spec.model_dump(mode="json", include={"model", "train", "data"})
+    if data is not None:
+        content["data"] = data
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def run_directory(plan_path: Path, spec: RunSpec) -> Path:
+def run_directory(plan_path: Path, spec: RunSpec, data: str | None = None) -> Path:
     """Return where a plan's run keeps its files: runs/<plan id> beside the plan."""
-    return plan_path.resolve().parent / "runs" / plan_id(spec)
+    return plan_path.resolve().parent / "runs" / plan_id(spec, data)
 
 
 def _read(path: Path) -> Any:

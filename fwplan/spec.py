@@ -66,6 +66,7 @@ class TrainSpec(Spec):
     sequence_length: Count | None = None  # tokens per training sequence; None: the model's context_length
     grad_accum_steps: Count = 1
     dtype: Dtype = "bfloat16"  # bfloat16 and float16: autocast over fp32 weights
+    tf32: bool = False  # fp32 products on TF32 tensor cores: torch.set_float32_matmul_precision("high")
     compile: bool = True  # torch.compile
     attention: Literal["flash", "efficient", "math"] = "flash"
     loss: Literal["full", "chunked"] = "full"
@@ -110,6 +111,8 @@ class TrainSpec(Spec):
             raise ValueError(f"adamw_8bit is fused: optimizer_impl {self.optimizer_impl!r} does not exist for it")
         if self.parallel == "none" and self.world_size > 1:
             raise ValueError(f"world_size {self.world_size} needs parallel ddp, zero1 or fsdp")
+        if self.min_lr is not None and self.min_lr > self.learning_rate:
+            raise ValueError(f"min_lr {self.min_lr:g} is above learning_rate {self.learning_rate:g}: it would rise")
         return self
 
 
@@ -147,6 +150,13 @@ class RunSpec(Spec):
             raise ValueError(
                 f"train.sequence_length {self.sequence_length} exceeds model.context_length {self.model.context_length}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _warm_up_ends(self) -> Self:
+        warmup, steps = self.train.warmup_steps or 0, self.steps
+        if steps is not None and warmup > steps:
+            raise ValueError(f"train.warmup_steps {warmup} go beyond the end: the run has {steps} steps")
         return self
 
     @property

@@ -11,6 +11,7 @@ from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import DESKTOP_BYTES
 from fwplan.estimators.roofline import Card
 from fwplan.estimators.speed import PRIOR, GpuHardware, cpu_hardware, family
+from fwplan.matmul_rate import kept_rate
 from fwplan.spec import DeviceSpec, Dtype
 from fwplan.units import GIB, MIB, gib
 
@@ -147,9 +148,15 @@ def _with_desktop(device: DeviceSpec, cards: tuple[Device, ...], notes: tuple[st
 
 
 def this_cpu() -> Target:
-    """Return the Target for this machine's processor and memory; times one short matrix product."""
-    cpu = detect_cpu()
-    return Target(cpu.spec(), matmul_flops=cpu.sgemm_flops)
+    """Return the Target for this machine's processor and for the memory that is free now."""
+    cpu = detect_cpu(probe=None)
+    return Target(cpu.spec(), matmul_flops=kept_rate(cpu))
+
+
+@cache
+def _this_cpu_once() -> Target:
+    """Return this_cpu() as it was first: two estimates of a spec that leaves its memory open agree."""
+    return this_cpu()
 
 
 def detected() -> Target | None:
@@ -164,7 +171,7 @@ def detected() -> Target | None:
 def target_of(device: DeviceSpec) -> Target:
     """Return the Target that a spec's own device describes; its figures win over the table's."""
     if device.type == "cpu":
-        here = this_cpu()
+        here = _this_cpu_once()
         if device.name not in (None, here.device.name):
             return Target(device)
         return replace(here, device=_filled(device, here.device))
@@ -202,7 +209,9 @@ def hardware(train: TrainSpec, target: Target) -> Hardware | None:
     """Return how fast the target should run this mode, by its table rows or its matrix rate; None: unknown."""
     if target.device.type == "cpu":
         return cpu_hardware(train, target.matmul_flops) if target.matmul_flops else None
-    cards = sorted(filter(None, (_roofline(card) for card in target.cards)), key=lambda card: card.matrix_flops)
+    bf16 = any(card.supports_bf16 for card in target.cards)  # of several cards one without it would be given float16
+    found = (_roofline(card, bf16=bf16) for card in target.cards)
+    cards = sorted(filter(None, found), key=lambda card: card.matrix_flops)
     if not cards:
         return None
     factors = [PRIOR[card.family] for card in cards]
@@ -210,9 +219,17 @@ def hardware(train: TrainSpec, target: Target) -> Hardware | None:
     return GpuHardware(cards[0], cards[-1], (min(f[0] for f in factors), max(f[1] for f in factors)), watts)
 
 
-def _roofline(card: Device) -> Card | None:
-    if card.dense_tflops is None or card.bandwidth_gb_s is None or card.sm_count is None:
+def _roofline(card: Device, *, bf16: bool) -> Card | None:
+    if card.dense_tflops is None or card.fp32_tflops is None or card.bandwidth_gb_s is None or card.sm_count is None:
         return None
     nvidia = card.vendor == "nvidia"  # AMD's gfx versions would read as compute capabilities
     kind = family(consumer=nvidia and card.consumer, compute_capability=card.compute_capability if nvidia else "")
-    return Card(card.dense_tflops * 1e12, card.bandwidth_gb_s * 1e9, card.sm_count, kind)
+    return Card(
+        card.dense_tflops * 1e12,
+        card.fp32_tflops * 1e12,
+        bf16,
+        card.has_tf32,
+        card.bandwidth_gb_s * 1e9,
+        card.sm_count,
+        kind,
+    )

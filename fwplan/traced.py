@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.replay import Replay, replay, smallest_capacity
 from fwplan.allocator.settings import Settings
 from fwplan.estimators import overhead
+from fwplan.estimators.overhead import Range
 
 if TYPE_CHECKING:
-    from fwplan.budget import Verdict
+    from fwplan.budget import Use, Verdict
     from fwplan.estimation import Estimate
     from fwplan.tracing.result import Trace
 
@@ -39,6 +40,26 @@ class Traced:
         return smallest_capacity(self.trace.events, settings=self.settings) if self.on_cuda else None
 
     @property
+    def use(self) -> Use | None:
+        """The estimate's levels with what the replays say as their points.
+
+        None where the trace is of another step, or real runs have been measured.
+        """
+        use, unlimited, least, learned = self.estimate.use, self.unlimited, self.least_bytes, self.estimate.calibration
+        if self.difference is None or (learned is not None and learned.reserved_ratio is not None):
+            return None
+        if use is None or use.reserved is None or unlimited is None or least is None:
+            return None
+        context = use.device_used.point - use.reserved.point
+        reserved = unlimited.peak_reserved_bytes
+        return replace(
+            use,
+            reserved=_about(use.reserved, reserved),
+            device_used=_about(use.device_used, reserved + context),
+            needed=_about(use.needed, least + context),
+        )
+
+    @property
     def on_cuda(self) -> bool:
         """Whether a GPU was traced."""
         return self.trace.device == "cuda"
@@ -61,7 +82,8 @@ class Traced:
         available = self.estimate.available_bytes
         if not self.on_cuda or available is None or self.estimate.spec.train.compile:
             return None
-        context, workspaces = overhead.CUDA_CONTEXT, overhead.CUDA_WORKSPACES
+        device = self.estimate.spec.device
+        context, workspaces = overhead.CUDA_CONTEXT, overhead.workspaces(device.name if device else None)
         if self._fits(available - context.high - (workspaces.high - workspaces.point)):
             return "fits"
         return "fits_at_point" if self._fits(available - context.point) else "does_not_fit"
@@ -87,3 +109,7 @@ class Traced:
             "timeline_bytes": trace.timeline,
             "notes": list(trace.notes),
         }  # fmt: skip
+
+
+def _about(interval: Range, point: float) -> Range:
+    return Range(min(interval.low, point), point, max(interval.high, point))

@@ -9,7 +9,6 @@ import numpy as np
 
 from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimators import overhead
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import memory_lines, phases_of, relative_error, unsupported
 from fwplan.estimators.parameters import block_parameters, total_parameters
@@ -55,10 +54,12 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
     return np.where(above == 0, topmost, _peak(s._replace(above=above, recomputes_top=False), spec))
 
 
-def needed(spec: RunSpec, peak: Ints, calibration: Calibration | None) -> Range:
-    """Return what runs like spec with these peaks need of the device, as estimate() says for each alone."""
+def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
+    """Return what runs like spec with these peaks need of the device, as estimate() says for each alone.
+
+    above: what bytes_above() says of their micro-batches.
+    """
     cuda = spec.device is None or spec.device.type == "cuda"
-    above = overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point if cuda else 0
     high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
     return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
 

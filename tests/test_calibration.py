@@ -3,9 +3,13 @@ from pathlib import Path
 import pytest
 
 from fwplan.calibration import calibrate, load_measurements, record, store_path
+from fwplan.commands.explain import explain
+from fwplan.devices import CpuDevice
+from fwplan.doctor import examine
 from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
 from fwplan.measurement import Measurement
+from fwplan.render.explain import explain_lines
 from fwplan.target import named_gpu
 
 CARD = named_gpu("RTX 4070")
@@ -147,3 +151,33 @@ def test_a_store_that_cannot_be_written_is_named(measured, monkeypatch):
     with pytest.raises(FwplanError, match="cannot save the measurement") as caught:
         record(measured())
     assert caught.value.where == "/dev/null/x/measurements.jsonl"
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"peak_allocated_bytes": 1}, {"peak_allocated_bytes": 2**53}, {"predicted_allocated_bytes": 1},
+        {"step_seconds": 1e30}, {"step_seconds": 1e-300}, {"device_used_bytes": 2**53},
+    ],
+)  # fmt: skip
+def test_a_record_that_no_step_can_have_made_teaches_nothing(odd, run_spec, measured, monkeypatch):
+    spec = run_spec(max_steps=10)
+    alone = estimate(spec, CARD)
+    record(measured(device=CARD.device).model_copy(update=odd))
+    with store_path().open("ab") as store:
+        store.write(b"\xff\x00 garbage\n\n")
+    assert estimate(spec, CARD) == alone
+    record(measured(device=CARD.device))
+    assert load_measurements() == [measured(device=CARD.device)]
+    monkeypatch.setattr("fwplan.doctor.detect_cpu", lambda: CpuDevice("CPU", 1, None, None, None))
+    said = [problem.message for problem in examine(lambda _: None, {}, "Linux").problems]
+    assert "lines of the measurement store that cannot be read: 1" in said
+    assert "lines of the measurement store that no step can have taken: 1" in said
+
+
+@pytest.mark.parametrize("factor", [0.11, 9.0])
+def test_the_oddest_record_that_counts_is_still_an_answer(factor, run_spec, measured, tmp_path):
+    spec = run_spec(max_steps=10, device=CARD.device)
+    record(measured(allocated=factor, seconds=86_000.0))
+    (tmp_path / "spec.json").write_text(spec.model_dump_json())
+    assert "calibrated" in "\n".join(explain_lines(explain(tmp_path / "spec.json")))

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -74,6 +75,16 @@ def test_count_prepare_inspect_as_json(fwplan):
     assert json.loads(planned.stdout)["data"]["tokens"] == made["splits"]["train"]["tokens"]
 
 
+def test_the_column_of_text_has_an_option(fwplan, folder):
+    pq.write_table(pa.table({"content": ["hello world"] * 30}), folder / "other.parquet")
+    refused = fwplan("data", "count", "other.parquet")
+    assert (refused.returncode, "--text-column content" in refused.stderr) == (2, True)
+    counted = fwplan("data", "count", "other.parquet", "--text-column", "content")
+    assert "90 tokens" in counted.stdout
+    following = counted.stdout.strip().splitlines()[-1].split()[1:]
+    assert json.loads(fwplan(*following, "--json").stdout)["splits"]["train"]["tokens"] == 90
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -120,6 +131,72 @@ def test_progress_without_a_terminal_is_a_line_every_ten_seconds(monkeypatch, ca
     said = capsys.readouterr().err.splitlines()
     assert 4 <= len(said) <= 6
     assert said[0].startswith("tokenizing 10%  10/100 MB  1.7 MB/s  ETA")
+
+
+def test_the_last_line_of_progress_is_that_all_is_done(monkeypatch, capsys):
+    from fwplan.render import progress
+
+    now = iter(range(0, 1000, 6))
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(now))
+    with progress.byte_progress("tokenizing") as tell:
+        for done in (0, 30, 60, 82, 100, 100):
+            tell(done * 10**6, 100 * 10**6)
+    said = capsys.readouterr().err.splitlines()
+    assert [line.split()[1] for line in said] == ["30%", "82%", "100%"]
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="a place where root cannot write either")
+def test_what_cannot_be_written_is_not_full(folder):
+    from fwplan.errors import FwplanError
+
+    with pytest.raises(FwplanError, match="cannot write to '/proc/tokens'"):
+        data_commands.prepare([str(folder / "text.parquet")], "/proc/tokens")
+
+
+def test_runs_on_other_data_are_other_runs(folder):
+    from fwplan.errors import FwplanError
+
+    for name, fraction in (("one", 0.2), ("two", 0.3)):
+        data_commands.prepare([str(folder / "text.parquet")], folder / name, val_fraction=fraction)
+    (folder / "spec.json").write_text(json.dumps(SPEC | {"data": {"path": "one"}}))
+    own = run(folder / "spec.json", steps=1).result.run_dir
+    other = run(folder / "spec.json", data=folder / "two", steps=1).result.run_dir
+    assert own != other
+    (folder / "two").rename(folder / "moved")
+    assert run(folder / "spec.json", data=folder / "moved", steps=1, resume=True).result.run_dir == other
+    with pytest.raises(FwplanError, match="already holds a run"):  # the plan's own, however it is named
+        run(folder / "spec.json", data=folder / "moved" / ".." / "one", steps=1)
+
+
+def test_two_runs_over_one_parquet_train_on_whole_tokens(folder, fwplan):
+    from threading import Thread
+
+    from fwplan.data.inspect import inspect
+
+    done = []
+    for name, steps in (("one", 1), ("two", 2)):
+        plan = SPEC | {"train": SPEC["train"] | {"max_steps": steps}, "data": {"path": "text.parquet"}}
+        (folder / f"{name}.json").write_text(json.dumps(plan))
+    both = [Thread(target=lambda name=name: done.append(fwplan("run", f"{name}.json"))) for name in ("one", "two")]
+    for thread in both:
+        thread.start()
+    for thread in both:
+        thread.join()
+    assert [each.returncode for each in done] == [0, 0], [each.stderr for each in done]
+    (tokens,) = (folder / "runs").glob("tokens-*")
+    assert sorted(path.name for path in tokens.iterdir()) == ["ends", "meta.json", "train.bin", "val.bin"]
+    assert inspect(tokens).splits["train"].documents + inspect(tokens).splits["val"].documents == 200
+
+
+def test_a_run_whose_validation_would_be_too_short_says_so_at_once(folder, monkeypatch):
+    from fwplan.data import prepare as prepare_module
+    from fwplan.errors import FwplanError
+
+    monkeypatch.setattr(prepare_module, "ordered_map", None)
+    long = SPEC | {"model": SPEC["model"] | {"context_length": 4096}, "data": {"path": "text.parquet"}}
+    (folder / "spec.json").write_text(json.dumps(long))
+    with pytest.raises(FwplanError, match=r"the val split holds .* sequence_length 4096 needs at least 4,097"):
+        run(folder / "spec.json")
 
 
 def test_a_preparation_that_is_stopped_says_how_it_goes_on(monkeypatch, capsys, tmp_path):

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import pytest
@@ -55,6 +56,7 @@ def test_every_figure_has_its_source_and_confidence():
         for figure, evidence in (
             (gpu.total_bytes, gpu.of_total),
             (gpu.dense_tflops, gpu.of_tflops),
+            (gpu.fp32_tflops, gpu.of_fp32),
             (gpu.bandwidth_gb_s, gpu.of_bandwidth),
             (gpu.tdp_watts, gpu.of_tdp),
         ):
@@ -82,8 +84,27 @@ def test_rtx_4070():
     assert gpu.windows_total_bytes_range == (12_282 * MIB, 12_282 * MIB)
     assert gpu.total_status == "measured"
     assert (gpu.dense_tflops, gpu.bandwidth_gb_s, gpu.tdp_watts) == (58.3, 504.2, 200)
+    assert (gpu.fp32_tflops, gpu.has_tf32) == (29.1, True)
     assert (gpu.compute_capability, gpu.supports_bf16, gpu.consumer, gpu.nominal_gib) == ("8.9", True, True, 12)
     assert gpu.spec() == DeviceSpec(type="cuda", name="GeForce RTX 4070", total_bytes=11_994 * MIB)
+
+
+@pytest.mark.parametrize(
+    ("name", "tflops", "tf32"),
+    [  # as NVIDIA's and AMD's data sheets have them
+        ("T4", 8.1, False),
+        ("V100 SXM2 16GB", 15.7, False),
+        ("RTX 2080 Ti", 13.4, False),
+        ("A100 SXM4 80GB", 19.5, True),
+        ("RTX 3090", 35.6, True),
+        ("H100 SXM5 80GB", 67, True),
+        ("MI300X", 163.4, False),
+    ],
+)
+def test_plain_fp32_is_the_data_sheets(name, tflops, tf32):
+    gpu = find_gpu(name)
+    assert gpu.fp32_tflops == pytest.approx(tflops, rel=0.05)
+    assert gpu.has_tf32 == tf32
 
 
 def test_unknown_figures_are_none():
@@ -415,9 +436,19 @@ def test_cgroup_limits_count_on_every_level(tmp_path):
 
 def test_a_machine_that_says_nothing(tmp_path, monkeypatch):
     monkeypatch.delattr("os.sysconf")
+    monkeypatch.setitem(sys.modules, "psutil", None)
     cpu = detect_cpu(root=tmp_path, affinity=4, probe=None)
     assert (cpu.cores, cpu.total_bytes, cpu.available_bytes) == (4, None, None)
     assert cpu.spec().in_use_bytes is None
+
+
+def test_without_proc_psutil_is_asked(tmp_path, monkeypatch):
+    memory = SimpleNamespace(total=16 * GIB, available=9 * GIB)
+    monkeypatch.setitem(sys.modules, "psutil", SimpleNamespace(virtual_memory=lambda: memory))
+    cpu = detect_cpu(root=tmp_path, affinity=4, probe=None)
+    assert (cpu.total_bytes, cpu.available_bytes) == (16 * GIB, 9 * GIB)
+    cpu = detect_cpu(root=write(tmp_path, PROC), affinity=4, probe=None)
+    assert cpu.total_bytes == 32_768_000 * 1024
 
 
 def test_this_machine():

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fwplan import doctor, software
-from fwplan.calibration import record
+from fwplan.calibration import Store, record
 from fwplan.devices import CpuDevice, find_gpu, gpus, matches
 from fwplan.doctor import Disk, examine
 from fwplan.errors import ExitCode, FwplanError
@@ -38,7 +38,7 @@ def machine(monkeypatch):
     """Return a function that makes this machine a known one."""
     monkeypatch.setenv("FWPLAN_HOME", "/home/me/fwplan")
     monkeypatch.setattr(doctor, "store_path", lambda: Path("/home/me/fwplan/measurements.jsonl"))
-    monkeypatch.setattr(doctor, "load_measurements", list)
+    monkeypatch.setattr(doctor, "read_store", Store)
     monkeypatch.setattr(doctor, "detect_cpu", lambda: CPU)
     monkeypatch.setattr(doctor, "_disk", lambda use, _: Disk(use, "/home/me", 200 * GIB))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
@@ -69,8 +69,8 @@ def measured(run_spec, **fields):
 
 @pytest.mark.usefixtures("machine")
 def test_a_machine_with_all_it_needs(run_spec, monkeypatch, check_text, check_json):
-    past = [measured(run_spec), measured(run_spec, compile=False), measured(run_spec, compile=False)]
-    monkeypatch.setattr(doctor, "load_measurements", lambda: past)
+    past = (measured(run_spec), measured(run_spec, compile=False), measured(run_spec, compile=False))
+    monkeypatch.setattr(doctor, "read_store", lambda: Store(past))
     found = examine(smi(), {"CUDA_VISIBLE_DEVICES": "0"}, "Linux")
     assert found.exit_code == ExitCode.OK
     assert found.stored[0].runs == 3
@@ -128,7 +128,7 @@ def test_smaller_worries_do_not_stop(monkeypatch):
 
     monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
     monkeypatch.setattr(doctor, "_disk", lambda use, _: Disk(use, "/full", 5 if use == "runs" else None))
-    monkeypatch.setattr(doctor, "load_measurements", unreadable)
+    monkeypatch.setattr(doctor, "read_store", unreadable)
     found = examine(smi(), {}, "Linux")
     assert [problem.message for problem in found.problems] == [
         "no C compiler (cc, gcc, clang): torch.compile cannot work",

@@ -38,7 +38,7 @@ def test_the_trace_agrees_with_the_closed_form_and_says_so(config):
     assert abs(found.traced.difference) < 0.001
     text = "\n".join(explain_lines(found))
     assert "Traced" in text
-    assert "_log_softmax_backward_data" in text
+    assert "nll_loss_backward" in text
     assert "by replay it [bold]fits[/]" in text
     assert max(len(Text.from_markup(line).plain) for line in trace_lines(found.traced)) <= 80
 
@@ -59,6 +59,19 @@ def test_the_verdict_is_the_replays(config):
         path = config.with_suffix(".json")
         path.write_text(json.dumps(roomy.estimate.spec.model_dump(exclude_none=True) | card), encoding="utf-8")
         assert explain(path, trace=True).verdict == verdict
+
+
+def test_where_a_trace_was_made_its_replay_is_the_point(config):
+    found = explain(config, gpu="RTX 4070", trace=True)
+    use, before = found.estimate.use, found.traced.estimate.use
+    assert use.reserved.point == replay(found.traced.trace.events).peak_reserved_bytes
+    assert use.needed.point == found.traced.least_bytes + CUDA_CONTEXT.point
+    for level, prior in ((use.reserved, before.reserved), (use.needed, before.needed)):
+        assert level.low == min(prior.low, level.point)
+        assert level.high == max(prior.high, level.point)
+    assert use.allocated == before.allocated
+    levels = "\n".join(explain_lines(found)).partition("\n  available")[0]
+    assert levels.count("by replay") == 2
 
 
 def test_expandable_segments_are_replayed_as_such(config):

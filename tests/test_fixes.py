@@ -170,10 +170,12 @@ def _commands(text):
 
 
 def test_after_writing_the_next_command_is_about_what_was_written(said):
+    listed = fwplan.explain("config.py", gpu="4070").as_dict()["fixes"]
+    first = next(fix["number"] for fix in listed if fix["verdict"] == "fits")
     assert _commands(said("config.py", "--gpu", "4070", "-o", "p.json")) == [
-        "fwplan explain p.json --fix 4 -o plan.json"
+        f"fwplan explain p.json --fix {first} -o plan.json"
     ]
-    assert _commands(said("p.json", "--fix", "4", "-o", "fixed.json")) == ["fwplan run fixed.json"]
+    assert _commands(said("p.json", "--fix", str(first), "-o", "fixed.json")) == ["fwplan run fixed.json"]
     fixed = said("p.json", "--gpu", "3070", "--fix", "2", "-o", "plan.json")
     (command,) = _commands(fixed)
     assert command.startswith("fwplan explain plan.json --fix ")

@@ -31,6 +31,14 @@ def test_the_accuracy_table_is_the_newest_results():
         assert f"| {figures['rows']} | {figures['median']:.2%} | {figures['worst']:.2%} |" in README
 
 
+def test_the_coverage_of_count_is_the_newest_result():
+    newest = json.loads(max(Path("benchmarks/results").glob("*-count-coverage.json")).read_text(encoding="utf-8"))
+    cases, covered = (sum(row[key] for row in newest["rows"]) for key in ("cases", "covered"))
+    assert f"Of {cases:,} drawn data sets" in README
+    assert f"{covered:,} lay in their interval" in README
+    assert covered >= 0.95 * cases
+
+
 def test_the_picture_is_there_and_shows_the_newest_results():
     newest = json.loads(max(Path("benchmarks/results").glob("*-accuracy.json")).read_text(encoding="utf-8"))
     rows = sum(figures["rows"] for figures in newest["summary"].values())

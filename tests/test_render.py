@@ -34,7 +34,7 @@ gradient_accumulation_steps = 32
 max_iters = 20000
 lr_decay_iters = 20000
 compile = False
-use_rope = True
+use_ema = True
 """
 
 
@@ -172,6 +172,21 @@ def test_a_run_report(capsys, run_spec):
     assert "live tensors" in text
     assert "learned: for " in text
     assert "fwplan run spec.json" in text
+
+
+def test_a_dry_run_of_many_micro_batches_says_what_it_took(capsys, run_spec):
+    spec = run_spec(
+        n_layer=1, n_head=1, n_embd=16, vocab_size=64, context_length=16, micro_batch_size=2, compile=False,
+        dtype="float32", max_steps=5, grad_accum_steps=32,
+    )  # fmt: skip
+    Path("spec.json").write_text(spec.model_dump_json(), encoding="utf-8")
+    report = fwplan.run("spec.json", device="cpu", dry_run=True)
+    assert report.measurement.tokens_per_second == pytest.approx(2 * 2 * 16 / report.measurement.step_seconds)
+    assert report.predicted.step_seconds[1] < report.before.step_seconds[1] / 8
+    show(run_lines(report))
+    text = capsys.readouterr().out
+    assert "steps of 2 micro-batches" in text
+    assert "a whole step takes" in text
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from fwplan.planning.request import Request
 from fwplan.planning.rivals import rivals
 from fwplan.planning.search import search
 from fwplan.report import report_html, suggestion_html, write_report
-from fwplan.report.families import families, totals
+from fwplan.report.families import families
 from fwplan.report.html import tag
 from fwplan.report.labels import Box, Labels, around
 from fwplan.spec import DeviceSpec
@@ -167,7 +167,7 @@ def test_the_figures_are_the_estimates(case):
     assert (found.available_bytes in values) == (found.available_bytes is not None)
     for wanted in ([line.bytes for line in found.at_peak()], [line.bytes for line in found.lines]):
         assert _holds(values, wanted)
-    assert set(totals(found).values()) <= set(values)
+    assert set(found.totals.values()) <= set(values)
     for fix in explanation.fixes:
         assert _holds(values, fix.estimate.use.needed.ends)
 
@@ -182,9 +182,9 @@ def _holds(values, wanted):
 def test_the_families_of_the_picture_add_up_in_every_phase(case):
     found = explained(case).estimate
     parts = families(found)
-    for phase, total in totals(found).items():
+    for phase, total in found.totals.items():
         assert sum(part.bytes[phase] for part in parts) == total
-    assert totals(found) == found.memory.totals
+    assert found.totals == found.memory.totals
     assert len({part.letter for part in parts}) == len(parts) <= 10
 
 
@@ -195,7 +195,7 @@ def test_the_segments_of_a_column_are_as_high_as_its_total():
     for part in parts:
         columns.setdefault(part["x"], []).append(float(part["height"]))
     heights = [sum(column) for column in columns.values()]
-    sizes = list(totals(explained("too small").estimate).values())
+    sizes = list(explained("too small").estimate.totals.values())
     assert [height / heights[0] for height in heights] == pytest.approx([size / sizes[0] for size in sizes], rel=2e-3)
 
 
@@ -268,7 +268,7 @@ def test_a_measured_correction_is_drawn_and_adds_up(run_spec):
         peak_allocated_bytes=round(0.9 * predicted), step_seconds=0.5, tokens_per_second=1000.0, timed_steps=3,
     )  # fmt: skip
     found = estimate(spec, measurements=[measured])
-    assert totals(found)[found.memory.phase] == round(found.use.allocated.point) < found.memory.allocated_bytes
+    assert found.totals[found.memory.phase] == round(found.use.allocated.point) < found.memory.allocated_bytes
     page = walk(report_html(replace(explained("no device"), estimate=found)))
     assert any("correction (1 measured runs)" in text for text in page.text)
 
@@ -397,15 +397,15 @@ def test_doubts_and_claims_are_on_the_page_as_in_the_terminal_and_in_json(tmp_pa
     from fwplan.render.explain import explain_lines
 
     config = tmp_path / "config.py"
-    config.write_text("# 125M parameters\n" + CONFIG + "use_rope = True\nn_kv_head = 4\n", encoding="utf-8")
-    doubt = "confidence lowered: use_rope, n_kv_head are not counted"
+    config.write_text("# 125M parameters\n" + CONFIG + "use_ema = True\ntrick = 4\n", encoding="utf-8")
+    doubt = "confidence lowered: use_ema, trick are not counted"
     for gpu in ("RTX 4070", "H100", None):
         found = fwplan.explain(config, gpu=gpu and gpu.replace("H100", "H100 SXM5 80GB"))
         page, terminal = report_html(found), "\n".join(explain_lines(found))
         assert f"<p>{doubt}</p>" in page
         assert terminal.count(doubt) == 1
         assert found.as_dict()["confidence"] == "lowered"
-        assert "not counted, but may change memory: use_rope (line 11), n_kv_head (line 12)" in page
+        assert "not counted, but may change memory: use_ema (line 11), trick (line 12)" in page
         assert "<h2>What its comments claim</h2>" in page
         assert "✗ wrong" in page
         assert "125 M" in page

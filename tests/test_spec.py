@@ -114,3 +114,22 @@ def test_heads_that_do_not_divide_are_refused_with_ones_that_do(heads, width):
         ModelSpec(n_layer=1, n_head=heads, n_embd=width)
     advised = caught.value.errors()[0]["msg"].split("n_head ")[-1].split(" would")[0].split(" or ")
     assert all(width % int(h) == 0 for h in advised)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ({"learning_rate": 1e-4, "min_lr": 1e-3}, "min_lr 0.001 is above learning_rate 0.0001"),
+        ({"max_steps": 10, "warmup_steps": 11}, "warmup_steps 11 go beyond the end: the run has 10 steps"),
+        ({"max_tokens": 10 * 16 * 1024, "warmup_steps": 11}, "the run has 10 steps"),
+    ],
+)
+def test_a_learning_rate_that_cannot_be_meant_is_refused(recipe, message):
+    with pytest.raises(FwplanError, match=message):
+        parse_spec(_with("train", **recipe), "spec.json")
+
+
+def test_a_learning_rate_may_be_constant_and_warm_up_to_the_end():
+    train = {"learning_rate": 1e-4, "min_lr": 1e-4, "max_steps": 10, "warmup_steps": 10}
+    assert parse_spec(_with("train", **train), "spec.json").steps == 10
+    assert parse_spec(_with("train", warmup_steps=10**6), "spec.json").steps is None

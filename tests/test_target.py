@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 
 import fwplan
-from fwplan.devices import find_gpu, gpus, gpus_with
+from fwplan import target
+from fwplan.devices import CpuDevice, find_gpu, gpus, gpus_with
+from fwplan.errors import FwplanError
 from fwplan.spec import DeviceSpec
 from fwplan.target import TRITON, Target, _sizes_sold, named_gpu, nominal_gpu, target_of
 from fwplan.units import GIB
@@ -108,3 +110,18 @@ def test_more_than_three_are_counted(monkeypatch):
     (said,) = [note for note in nominal_gpu(16 * GIB).notes if "bfloat16" in note]
     assert said.count(",") == 2
     assert f" and {len(gpus_with(12))} more; name such a card" in said
+
+
+def test_a_processor_that_does_not_say_its_memory_is_told_it(monkeypatch):
+    monkeypatch.setattr(target, "detect_cpu", lambda **_: CpuDevice("Silent", 2, None, None, None))
+    with pytest.raises(FwplanError, match="the memory of Silent is unknown") as caught:
+        fwplan.suggest(device="cpu", tokens=1_000_000, context=64)
+    assert caught.value.hint == "say it: --vram 12"
+    found = fwplan.suggest(device="cpu", vram=12, tokens=1_000_000, context=64)
+    assert found.request.target.device == DeviceSpec(type="cpu", name="Silent", total_bytes=12 * GIB)
+
+
+def test_a_processor_that_says_its_memory_is_no_card(monkeypatch):
+    monkeypatch.setattr(target, "detect_cpu", lambda **_: CpuDevice("CPU", 2, 8 * GIB, 8 * GIB, None))
+    with pytest.raises(FwplanError, match="both asked for"):
+        fwplan.suggest(device="cpu", vram=12, tokens=1_000_000)

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from fwplan.budget import device_use
 from fwplan.errors import FwplanError
-from fwplan.estimators.memory import estimate_memory
+from fwplan.estimators.memory import bytes_above, estimate_memory
 from fwplan.vectorised import needed, peak_allocated
 
 
@@ -70,6 +70,7 @@ def test_what_cannot_be_taken_together_is_refused(run_spec):
         {"optimizer": "adamw_8bit", "compile": False},
         {"eval_micro_batch_size": 4},
         {"expandable_segments": True},
+        {"vocab_size": 50257},
     ],
 )
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
@@ -77,4 +78,6 @@ def test_what_many_need_is_what_each_needs(run_spec, mode, device):
     spec = run_spec(device=device, **mode)
     peak = peak_allocated(spec, n_layer=12, n_head=12, n_embd=768, micro_batch_size=[1, 16])
     memories = [estimate_memory(run_spec(micro_batch_size=size, device=device, **mode)) for size in (1, 16)]
-    assert needed(spec, peak, None).high.tolist() == [device_use(spec, m, device, None).needed.high for m in memories]
+    above = bytes_above(spec, np.array([1, 16]) * spec.sequence_length)
+    each = [device_use(spec, memory, device, None).needed.high for memory in memories]
+    assert needed(spec, peak, above, None).high.tolist() == each

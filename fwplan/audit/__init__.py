@@ -35,7 +35,7 @@ _TOPICS = (size_claims, token_claims, epoch_claims, memory_claims, flop_claims, 
 
 def audit(loaded: LoadedConfig, found: Estimate, measurements: Sequence[Measurement]) -> tuple[Claim, ...]:
     """Return the claims in a Python file's comments, each beside the truth of the run as explained."""
-    if loaded.kind not in {"nanogpt", "build_nanogpt"}:
+    if loaded.kind not in {"nanogpt", "script"}:
         return ()
     said = [(line, text[:_MOST_TEXT]) for line, text in comments(loaded.source)]
     whole = "\n".join(text for _, text in said)

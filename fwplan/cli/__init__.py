@@ -14,6 +14,8 @@ import typer
 from fwplan import __version__
 from fwplan.cli.print_json import print_json
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.signals import ending_as_ctrl_c_does
+from fwplan.streams import answers, notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,7 +63,10 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without our signs shows "?", not a traceback
-    sys.exit(_guarded())
+    sys.stdout, sys.stderr = answers(), notes()  # `| head`: the exit code still counts
+    with ending_as_ctrl_c_does():
+        code = _guarded()
+    sys.exit(code)
 
 
 def _open_closed_streams() -> None:

@@ -17,6 +17,7 @@ app = typer.Typer(add_completion=False, rich_markup_mode=None, help="From parque
 
 Paths = Annotated[list[str], typer.Argument(help="FineWeb-shaped parquet: files, folders or globs.")]
 Tokenizer = Annotated[str, typer.Option(help="gpt2, bytes or tiktoken:NAME.")]
+TextColumn = Annotated[str, typer.Option(metavar="NAME", help="The column that holds the documents.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="Processes. Default: one per processor.")]
 
 
@@ -25,6 +26,7 @@ def count(
     paths: Paths,
     exact: Annotated[bool, typer.Option("--exact", help="Tokenize every document.")] = False,
     tokenizer: Tokenizer = "gpt2",
+    text_column: TextColumn = "text",
     workers: Workers = None,
     plan: Annotated[Path | None, typer.Option(help="Say how many epochs this plan makes of it.")] = None,
     as_json: Json = False,
@@ -34,7 +36,9 @@ def count(
     from fwplan.render.data import count_lines
     from fwplan.render.terminal import show
 
-    report = data_commands.count(paths, tokenizer=tokenizer, exact=exact, workers=workers, plan=plan)
+    report = data_commands.count(
+        paths, tokenizer=tokenizer, exact=exact, workers=workers, plan=plan, text_column=text_column
+    )
     if as_json:
         print_json(report.as_dict())
     else:
@@ -56,6 +60,7 @@ def prepare(
         float | None, typer.Option(help="Leave out documents with a lower language_score.")
     ] = None,
     dedup: Annotated[str | None, typer.Option(help="exact: leave out texts that were there before.")] = None,
+    text_column: TextColumn = "text",
     as_json: Json = False,
 ) -> None:
     """Turn parquet into tokens to train on. Killed, it goes on where it stopped when asked again."""
@@ -76,6 +81,7 @@ def prepare(
         shard_tokens=shard_tokens,
         min_language_score=min_language_score,
         dedup=dedup == "exact",
+        text_column=text_column,
     )
     if as_json:
         print_json(shards.meta or {})

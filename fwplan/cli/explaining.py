@@ -14,14 +14,22 @@ from fwplan.errors import ExitCode, FwplanError
 app = typer.Typer(add_completion=False, rich_markup_mode=None)
 
 
-@app.command()
+# So that what follows `python train.py` may follow `explain`: config/x.py --batch_size=8.
+_AS_NANOGPT = {"ignore_unknown_options": True}
+
+
+@app.command(context_settings=_AS_NANOGPT)
 def explain(
-    config: Annotated[
-        Path | None,
-        typer.Argument(help="nanoGPT's config.py or train.py, train_gpt2.py, or a .json: plan, spec, HF's."),
+    context: typer.Context,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="CONFIG",
+            help="nanoGPT's config.py, or train.py and then a config, train_gpt2.py, or a .json: plan, spec, HF's; "
+            "and --key=value as nanoGPT takes them.",
+        ),
     ] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="nanoGPT-style --key=value, after --.")] = None,
-    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory: why?")] = None,
+    log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory, - from a pipe: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
     device: Device = None,
@@ -37,22 +45,24 @@ def explain(
 ) -> None:
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
     import fwplan
+    from fwplan.cli.nanogpt_words import files_and_settings
     from fwplan.commands.common import refuse_output
     from fwplan.render.explain import explain_lines
     from fwplan.render.terminal import show
 
+    config, overrides = files_and_settings(words or [], context)
     if log is not None:
         if any(option for option in (fix, output, trace, snapshot, html)):
             raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
         if device is not None:
             raise FwplanError("--log and --device were both asked for", hint="the log says which device it was")
-        _explain_log(log, config, overrides or [], gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
+        _explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size, as_json=as_json)
     if config is None:
         raise FwplanError("nothing to explain", hint="fwplan explain config.py, or --log train.log")
     if output is not None:
         refuse_output(output)
     found = fwplan.explain(
-        config, overrides or [], gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace,
+        config, overrides, gpu=gpu, vram=vram, device=device, world_size=world_size, fix=fix, trace=trace,
         snapshot=snapshot,
     )  # fmt: skip
     if output is not None:

@@ -23,12 +23,11 @@ def run(
     """Prepare the data, train the plan, and check what was predicted against what was measured."""
     import fwplan
     from fwplan.render.run import run_lines
-    from fwplan.render.terminal import show
+    from fwplan.render.terminal import show, unsaved_lines
 
     report = fwplan.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume, force=force)
     show(run_lines(report))
-    if report.unsaved is not None:
-        raise report.unsaved
+    show(unsaved_lines(report.unsaved), to_stderr=True)
 
 
 @app.command()
@@ -47,11 +46,12 @@ def measure(
     """Measure what specs really take: a few steps of each in a process of its own, beside what was predicted."""
     import fwplan
     from fwplan.render.measure import measure_lines
-    from fwplan.render.terminal import show
+    from fwplan.render.terminal import show, unsaved_lines
 
     report = fwplan.measure(
         grid=grid, specs=spec or [], device=device, output=output, timeout=timeout, budget_minutes=budget
     )
     show(measure_lines(report))
+    show(unsaved_lines(report.unsaved), to_stderr=True)
     if report.problem is not None:
         raise report.problem

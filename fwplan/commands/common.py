@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shlex
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwplan.errors import ExitCode, FwplanError
@@ -10,9 +12,10 @@ from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
 from fwplan.units import GIB, parse_gib
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from fwplan.configs import LoadedConfig
+    from fwplan.configs import LoadedConfig, Unknown
     from fwplan.spec import RunSpec
 
 
@@ -21,9 +24,7 @@ def chosen_target(gpu: str | None, vram: float | str | None, device: str | None)
     if device not in (None, "cpu", "cuda"):
         raise FwplanError(f"unknown device {device!r}", hint="use cpu or cuda, or name a card: --gpu 4070")
     if device == "cpu":
-        if gpu is not None or vram is not None:
-            raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
-        return this_cpu()
+        return _cpu(gpu, vram)
     if gpu is not None:
         target = named_gpu(gpu)
         if vram is not None and not any(card.nominal_gib == parse_gib(str(vram)) / GIB for card in target.cards):
@@ -39,22 +40,65 @@ def chosen_target(gpu: str | None, vram: float | str | None, device: str | None)
     return found
 
 
-def decided(loaded: LoadedConfig) -> RunSpec:
+def _cpu(gpu: str | None, vram: float | str | None) -> Target:
+    """Return this machine's processor, of so much memory where it does not say how much it has."""
+    here = this_cpu()
+    if gpu is not None or (vram is not None and here.device.total_bytes is not None):
+        raise FwplanError("--device cpu and a GPU were both asked for", hint="give one of them")
+    if vram is None:
+        return here
+    return replace(here, device=here.device.model_copy(update={"total_bytes": parse_gib(str(vram))}))
+
+
+def decided(loaded: LoadedConfig, again: Callable[[Sequence[str]], str] | None = None) -> RunSpec:
     """Return the run that a config stands for.
 
+    `again` makes the command that was typed with more overrides; None: explain's of this file.
+
     Raises:
-        FwplanError: a value that matters is unknown (exit code 4).
+        FwplanError: values that matter are unknown, or the model has what is not counted (exit code 4); names them all.
     """
     if loaded.spec is not None:
         return loaded.spec
     first = loaded.unknown[0]
-    rest = f" (also unknown: {', '.join(u.key for u in loaded.unknown[1:])})" if loaded.unknown[1:] else ""
     raise FwplanError(
-        f"undecidable: {first.key} is unknown: {first.reason}{rest}",
+        f"undecidable: {'; '.join(_listed(loaded.unknown))}",
         where=f"{loaded.path}:{first.line}" if first.line else str(loaded.path),
-        hint=f"say it: fwplan explain {loaded.path} -- --{first.key}=VALUE",
+        hint=_way_out(loaded, again or (lambda more: command_to("explain", loaded.path, more, {}))),
         exit_code=ExitCode.UNDECIDABLE,
     )
+
+
+def _listed(unknown: Sequence[Unknown]) -> Iterator[str]:
+    """Yield what stands against a verdict, of one reason together."""
+    alike: dict[tuple[str, bool], list[str]] = {}
+    for one in unknown:
+        alike.setdefault((one.reason, one.value is None), []).append(str(one))
+    for (reason, uncounted), places in alike.items():
+        verb = "is" if len(places) == 1 else "are"
+        yield f"{', '.join(places)} {verb} {'not counted' if uncounted else 'unknown'}: {reason}"
+
+
+def _way_out(loaded: LoadedConfig, again: Callable[[Sequence[str]], str]) -> str:
+    """Return what to do next: the command that says what is unknown; where that is no use, what knows any model."""
+    if any(one.value is None for one in loaded.unknown):
+        return (
+            "only GPT-2's structure is counted here; fwplan.trace(model, step, optimizer) measures any, see the README"
+        )
+    return f"say it: {again([f'--{key}={value}' for key, value in dict(_said(loaded)).items()])}"
+
+
+def _said(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
+    yield from ((one.key, one.value) for one in loaded.unknown if one.value is not None)
+
+
+def command_to(verb: str, config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
+    """Return the command of a verb for a config, with the files that come after it, options and --key=value."""
+    files = [one for one in overrides if not one.startswith("--")]
+    words = ["fwplan", verb, str(config), *files]
+    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
+    changes = [one for one in overrides if one.startswith("--")]
+    return shlex.join([*words, *(["--", *changes] if changes else [])])
 
 
 def refuse_output(output: Path) -> None:

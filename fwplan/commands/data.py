@@ -25,6 +25,7 @@ class CountReport:
     workers: int  # that tokenizing would use
     seconds: float | None  # it would take, at the pace of the documents that were tokenized to check or to scale
     wanted_tokens: int | None  # that a plan sees
+    text_column: str
 
     @property
     def epochs(self) -> float | None:
@@ -49,6 +50,7 @@ def count(
     exact: bool = False,
     workers: int | None = None,
     plan: Path | None = None,
+    text_column: str = "text",
 ) -> CountReport:
     """Return how many tokens parquet files hold, what they take on disk and in time, and how often a plan sees them.
 
@@ -60,9 +62,11 @@ def count(
 
     wanted = None if plan is None else _plan_tokens(plan)
     with byte_progress("counting") as progress:
-        found = count_tokens(paths, tokenizer=tokenizer, exact=exact, workers=workers, progress=progress)
+        found = count_tokens(
+            paths, tokenizer=tokenizer, exact=exact, workers=workers, text_column=text_column, progress=progress
+        )
     used, pace = workers or cpus(), found.bytes_per_second
-    return CountReport(found, used, None if pace is None else found.bytes / pace / used, wanted)
+    return CountReport(found, used, None if pace is None else found.bytes / pace / used, wanted, text_column)
 
 
 def _plan_tokens(plan: Path) -> int:
@@ -89,6 +93,7 @@ def prepare(
     shard_tokens: int | None = None,
     min_language_score: float | None = None,
     dedup: bool = False,
+    text_column: str = "text",
 ) -> TokenShards:
     """Return the token shards made from parquet files, with progress on stderr; see fwplan.data.prepare.
 
@@ -109,6 +114,7 @@ def prepare(
                 shard_tokens=shard_tokens,
                 min_language_score=min_language_score,
                 dedup=dedup,
+                text_column=text_column,
                 progress=progress,
                 note=progress.note,
             )

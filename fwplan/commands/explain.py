@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,21 +9,20 @@ from typing import TYPE_CHECKING, Any
 from fwplan.allocator.snapshot import refuse_snapshot, write_snapshot
 from fwplan.audit import Claim, audit
 from fwplan.calibration import load_measurements
-from fwplan.commands.common import chosen_target, decided
+from fwplan.commands.common import chosen_target, command_to, decided
 from fwplan.configs import LoadedConfig, load_config
+from fwplan.configs.python_files import SeveralScriptsError
 from fwplan.errors import FwplanError
-from fwplan.estimation import Estimate, estimate
+from fwplan.estimation import Estimate, estimate, estimate_evaluation
 from fwplan.fixes import Fix, fixes
 from fwplan.plan import Plan
 from fwplan.target import Target, nominal_gpu
 from fwplan.units import GIB
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from fwplan.budget import Verdict
-    from fwplan.measurement import Measurement
-    from fwplan.spec import RunSpec
     from fwplan.traced import Traced
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
@@ -58,9 +56,15 @@ class Explanation:
         return self.loaded.path if self.loaded.kind in {"plan", "spec"} and not changed else None
 
     def saved(self, path: str | Path) -> Explanation:
-        """Write the run as a plan and return the explanation of what stands there."""
+        """Write the run as a plan and return the explanation of what stands there.
+
+        Raises:
+            FwplanError: it never trains.
+        """
+        if self.loaded.eval_only:
+            raise FwplanError("a run that only evaluates has no plan", hint=_training(self.loaded.path))
         where = Plan.of(self.estimate, f"as in {self.loaded.path}").save(path)
-        return replace(self, written=where, command=_command(where, (), {}))
+        return replace(self, written=where, command=command_to("explain", where, (), {}))
 
     def to_save(self, number: int | str | None = None) -> str:
         """Return the command that writes the run as a plan: as it is, or with the fix of this number applied."""
@@ -85,8 +89,9 @@ class Explanation:
                 {"number": n if fix.helps and self.numbered else None} | fix.as_dict()
                 for n, fix in enumerate(self.fixes, 1)
             ],
+            "eval_only": self.loaded.eval_only,
             "fits_cards_gb": list(self.fitting_gb),
-            "notes": [*self.loaded.notes, *(self.estimate.target.notes if self.estimate.target else ())],
+            "notes": [*self.loaded.all_notes, *self.estimate.notes],
             "ignored": list(self.loaded.ignored),
             "uncounted": list(self.loaded.uncounted),
             "confidence": "lowered" if self.loaded.uncounted else "full",
@@ -113,7 +118,7 @@ def explain(
 
     Args:
         config: a nanoGPT config.py, plan.json, spec.json, or a Hugging Face config.json.
-        overrides: nanoGPT-style "--key=value".
+        overrides: as nanoGPT's train.py takes them: "--key=value", and after a train.py the config that it runs.
         gpu: a card by name. With neither gpu, vram nor device: the config's own device, if it names one.
         vram: a card by its nominal memory in GiB.
         device: "cpu" or "cuda": this machine's.
@@ -128,13 +133,24 @@ def explain(
     """
     if snapshot is not None:
         refuse_snapshot(Path(snapshot))
-    loaded = load_config(config, overrides, world_size=world_size)
-    spec = decided(loaded)
-    past = load_measurements()
-    chosen = estimate(spec, chosen_target(gpu, vram, device) or target, measurements=past)
-    found = fixes(chosen, past)
     options = {"--gpu": gpu, "--vram": vram, "--device": device, "--world-size": world_size if world_size > 1 else None}
-    command = _command(config, overrides, options)
+    try:
+        loaded = load_config(config, overrides, world_size=world_size)
+    except SeveralScriptsError as error:
+        command = command_to("explain", error.script, [str(config), *overrides], options)
+        raise FwplanError(error.message, hint=f"name it: {command}", exit_code=error.exit_code) from None
+    spec = decided(loaded, lambda more: command_to("explain", config, [*overrides, *more], options))
+    past = load_measurements()
+    aimed = chosen_target(gpu, vram, device) or target
+    if loaded.eval_only:
+        if fix is not None or trace or snapshot is not None:
+            raise FwplanError("an evaluation has no fixes and no traced step", hint=f"{_training(config)} has")
+        judged = estimate_evaluation(spec, aimed)
+        fitting = () if judged.target else tuple(_fitting_cards(lambda card: estimate_evaluation(spec, card)))
+        return Explanation(loaded, judged, (), fitting, command_to("explain", config, overrides, options))
+    chosen = estimate(spec, aimed, measurements=past)
+    found = fixes(chosen, past)
+    command = command_to("explain", config, overrides, options)
     if fix is not None:
         helpful = [item for item in found if item.helps]
         if not 1 <= fix <= len(helpful):
@@ -143,8 +159,11 @@ def explain(
         found = fixes(chosen, past)
     if loaded.pretrained:
         chosen = replace(chosen, loss=None)
-    fitting = () if chosen.target else tuple(_fitting_cards(chosen.spec, past))
+    known = chosen.spec
+    fitting = () if chosen.target else tuple(_fitting_cards(lambda card: estimate(known, card, measurements=past)))
     traced = _traced(chosen) if trace or snapshot is not None else None
+    if traced is not None and traced.use is not None:
+        chosen = replace(chosen, use=traced.use)
     if traced is not None and snapshot is not None:
         write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)
@@ -159,12 +178,11 @@ def _traced(estimate: Estimate) -> Traced:
     return Traced(estimate, trace_spec(estimate.spec.model_copy(update={"device": device})))
 
 
-def _command(config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
-    words = ["fwplan", "explain", str(config)]
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    return shlex.join([*words, *(["--", *overrides] if overrides else [])])
+def _training(config: str | Path) -> str:
+    """Return the command that judges an eval_only config as if it trained."""
+    return command_to("explain", config, ["--eval_only=False"], {})
 
 
-def _fitting_cards(spec: RunSpec, past: Sequence[Measurement]) -> list[int]:
+def _fitting_cards(judge: Callable[[Target], Estimate]) -> list[int]:
     sizes = ((size, nominal_gpu(size * GIB)) for size in COMMON_CARDS_GIB)
-    return [size for size, card in sizes if estimate(spec, card, measurements=past).verdict == "fits"]
+    return [size for size, card in sizes if judge(card).verdict == "fits"]

@@ -26,7 +26,7 @@ def explain_log(
     """Return why a run went out of memory, from its log and, where given, its config. Executes neither.
 
     Args:
-        log: a training log that holds PyTorch's out-of-memory message.
+        log: a training log that holds PyTorch's out-of-memory message; "-" is standard input.
         config: whatever `explain` reads.
         overrides: nanoGPT-style "--key=value".
         gpu: the card by name; without it and `vram`, the card that the log describes.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwplan.calibration import load_measurements
-from fwplan.commands.common import chosen_target, decided
+from fwplan.commands.common import chosen_target, command_to, decided
 from fwplan.configs import load_config
 from fwplan.errors import FwplanError
 from fwplan.planning.solve import largest_that_fits
@@ -40,7 +40,9 @@ def solve(
     Raises:
         FwplanError: the file cannot be read, no such field, or not even its smallest value fits (exit code 3).
     """
-    spec = decided(load_config(config, overrides))
+    options = {"--gpu": gpu, "--vram": vram, "--device": device}
+    again = [str(config), *overrides]
+    spec = decided(load_config(config, overrides), lambda more: command_to("solve", field, [*again, *more], options))
     target = chosen_target(gpu, vram, device) or (target_of(spec.device) if spec.device else None) or detected()
     if target is None:
         raise FwplanError("fits on what? no device is named", hint=f"fwplan solve {field} {config} --gpu 4070")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.configs.json_files import read_json
+from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
 from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
@@ -34,7 +35,9 @@ class LoadedConfig:
         unknown: settings that matter and could not be read, with line and reason.
         ignored: settings of the file that mean nothing here: "run_name (line 12)".
         uncounted: settings that mean nothing here but may change memory, which lowers the confidence.
-        notes: what was assumed, renamed or overruled, each fit to print.
+        assumed: the defaults that were assumed, as a sentence; empty where the run says all of it.
+        data: the folder of its data set, where that is there to be seen.
+        notes: what was taken for granted, renamed or overruled, each fit to print.
         eval_only: the run only evaluates (nanoGPT's eval_only).
         pretrained: the run starts from trained weights (nanoGPT's init_from), so scaling laws do not tell its loss.
         source: the file's text, for quoting its lines.
@@ -47,10 +50,17 @@ class LoadedConfig:
     unknown: tuple[Unknown, ...]
     ignored: tuple[str, ...]
     uncounted: tuple[str, ...]
+    assumed: str
+    data: Path | None
     notes: tuple[str, ...]
     eval_only: bool
     pretrained: bool
     source: str = field(repr=False)
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The notes, with what was assumed before them."""
+        return (self.assumed, *self.notes) if self.assumed else self.notes
 
     def line_text(self, line: int) -> str:
         """Return one line of the file, counted from 1, without its line break."""
@@ -63,19 +73,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     Args:
         path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, or a .json that holds a spec, a plan or
             a Hugging Face GPT-2 config.
-        overrides: as nanoGPT takes them on its command line; the last one wins.
+        overrides: as nanoGPT takes them on its command line: "--key=value", of which the last one wins, and, where
+            `path` is a train.py, the config that it runs.
         world_size: processes that train; nanoGPT's gradient_accumulation_steps is divided by it.
 
     Raises:
         FwplanError: the file cannot be read, is of no known kind, contradicts itself or describes no possible run.
     """
-    path = Path(path)
+    path, script, overrides = _files(Path(path), overrides)
     if world_size < 1:
         raise FwplanError(f"world_size must be at least 1, not {world_size}", hint="the number of processes that train")
     _require_file(path)
     if path.suffix == ".py":
         source = _read(path, MAX_SOURCE_BYTES)
-        reading = read_python_file(source, str(path), overrides, world_size)
+        reading = read_python_file(source, str(path), overrides, world_size, script)
+        settle_learning_rate(reading)
     elif path.suffix == ".json":
         source = _read(path, MAX_JSON_BYTES)
         reading = read_json(source, str(path), overrides, world_size)
@@ -84,6 +96,21 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
             f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"
         )
     return _loaded(reading, path, source)
+
+
+def _files(path: Path, overrides: Sequence[str]) -> tuple[Path, Path | None, list[str]]:
+    """Return the config, the train.py that was named before it (None: none was), and what overrides it."""
+    configs = [one for one in overrides if not one.startswith("--") and "=" not in one]
+    rest = [one for one in overrides if one not in configs]
+    if not configs:
+        return path, None, rest
+    if len(configs) > 1 or path.suffix != ".py":
+        raise FwplanError(
+            f"cannot read {' '.join([str(path), *configs])} together",
+            hint="name one config, or a train.py and one config; settings as --batch_size=8",
+        )
+    _require_file(path)
+    return Path(configs[0]), path, rest
 
 
 def _loaded(reading: Reading, path: Path, source: str) -> LoadedConfig:
@@ -96,6 +123,8 @@ def _loaded(reading: Reading, path: Path, source: str) -> LoadedConfig:
         unknown=tuple(reading.unknown),
         ignored=tuple(reading.ignored),
         uncounted=tuple(reading.uncounted),
+        assumed=reading.assumed,
+        data=reading.data,
         notes=tuple(reading.notes),
         eval_only=eval_only is not None and bool(eval_only.value),
         pretrained=_starts_trained(reading),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import operator
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,17 +31,50 @@ def evaluate(node: ast.expr, lookup: Callable[[str], Value]) -> Value:
             return _bounded(value)
         case ast.Name(id=name):
             return lookup(name)
-        case ast.UnaryOp(op=ast.Not(), operand=operand):
-            return not evaluate(operand, lookup)
-        case ast.UnaryOp(op=ast.USub() | ast.UAdd() as sign, operand=operand):
-            number = _number(evaluate(operand, lookup))
-            return -number if isinstance(sign, ast.USub) else +number
+        case ast.UnaryOp(op=op, operand=operand):
+            return _unary(node, op, operand, lookup)
         case ast.BinOp(left=left, op=op, right=right) if type(op) in _ARITHMETIC:
             return _arithmetic(op, _number(evaluate(left, lookup)), _number(evaluate(right, lookup)))
         case ast.IfExp(test=test, body=body, orelse=orelse):
             return evaluate(body if evaluate(test, lookup) else orelse, lookup)
         case _:
+            return _condition(node, lookup)
+
+
+def _unary(node: ast.expr, op: ast.unaryop, operand: ast.expr, lookup: Callable[[str], Value]) -> Value:
+    if isinstance(op, ast.Invert):
+        raise UnreadableError(_why(node))
+    value = evaluate(operand, lookup)
+    if isinstance(op, ast.Not):
+        return not value
+    return -_number(value) if isinstance(op, ast.USub) else +_number(value)
+
+
+def _condition(node: ast.expr, lookup: Callable[[str], Value]) -> Value:
+    match node:
+        case ast.Compare(left=left, ops=[op], comparators=[right]) if type(op) in _COMPARISONS:
+            return _comparison(op, evaluate(left, lookup), evaluate(right, lookup))
+        case ast.BoolOp(op=op, values=values):
+            return _either(values, lookup, wanted=isinstance(op, ast.Or))
+        case _:
             raise UnreadableError(_why(node))
+
+
+def _either(values: list[ast.expr], lookup: Callable[[str], Value], *, wanted: bool) -> Value:
+    """Return the first value that is as true as wanted, else the last, as `or` and `and` do."""
+    *first, last = values
+    for one in first:
+        value = evaluate(one, lookup)
+        if bool(value) is wanted:
+            return value
+    return evaluate(last, lookup)
+
+
+def _comparison(op: ast.cmpop, left: Value, right: Value) -> Value:
+    try:
+        return bool(_COMPARISONS[type(op)](left, right))
+    except TypeError as error:
+        raise UnreadableError(f"a comparison fails: {error}") from None
 
 
 def _arithmetic(op: ast.operator, left: float, right: float) -> Value:
@@ -92,6 +125,18 @@ _ARITHMETIC: dict[type[ast.operator], Callable[[float, float], object]] = {
 }
 
 
+_COMPARISONS: dict[type[ast.cmpop], Callable[[Any, Any], object]] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+    ast.In: lambda left, right: left in right,
+    ast.NotIn: lambda left, right: left not in right,
+}
+
+
 def _why(node: ast.expr) -> str:
     match node:
         case ast.Call():
@@ -102,7 +147,7 @@ def _why(node: ast.expr) -> str:
             return "looked up in an object, which is not read"
         case ast.NamedExpr():
             return "set inside an expression"
-        case ast.Compare() | ast.BoolOp():
+        case ast.Compare():
             return "a condition, which is not read"
         case _:
             return f"{type(node).__name__}, an expression that is not read"

@@ -6,8 +6,10 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from fwplan.configs.declared import known
 from fwplan.configs.settings import (
     MODEL_FIELDS,
+    SHAPE,
     TRAIN_FIELDS,
     Kind,
     Reading,
@@ -23,7 +25,7 @@ from fwplan.configs.settings import (
 )
 from fwplan.errors import FwplanError
 from fwplan.json_text import parse_json
-from fwplan.spec import parse_spec
+from fwplan.spec import RunSpec, parse_spec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +43,10 @@ _HF_AS_HERE: dict[str, tuple[object, ...]] = {
     "quantization_config": (None,),
     "reorder_and_upcast_attn": (False, None),
 }
+_HF_OWN = frozenset({"activation_function", "n_positions", "n_ctx", "resid_pdrop", "layer_norm_epsilon"})
+_OTHERS_READ = frozenset(
+    {*SHAPE, "micro_batch_size", "dtype", "compile", "dropout", "bias", "grad_accum_steps", "max_steps"}
+)
 # The other keys of such a file: none of them changes what a step of training keeps.
 _HF_HARMLESS = frozenset(
     {
@@ -53,6 +59,8 @@ _HF_HARMLESS = frozenset(
         *("auto_map", "_commit_hash", "_attn_implementation_autoset", "tokenizer_class"),
     }
 )
+# A model's sizes by any name: a file with two of them at its top, or in a section of it, is some script's config.
+_FEWEST = 2
 _NANOGPT_ONLY = ("init_from", "dataset", "decay_lr", "lr_decay_iters", "eval_only")
 
 
@@ -66,14 +74,51 @@ def read_json(source: str, path: str, overrides: Sequence[str], world_size: int)
     if not isinstance(document, dict):
         raise FwplanError(f"{path} holds no JSON object", hint='it starts like {"model": {...}, "train": {...}}')
     top = _overrides(overrides, world_size, path)
-    if "model" in document or "train" in document:
+    if document and document.keys() <= RunSpec.model_fields.keys() | PLAN_KEYS:
         return _read_spec(document, source, path, top)
-    if "model_type" in document:
+    if "model_type" in document or _is_gpt2(document):
         return _read_hf(document, source, path, top)
+    if sum(known(name) in SHAPE for name in _flat(document)) >= _FEWEST:
+        return _read_other(_flat(document), source, path, top)
+    if "model" in document and "train" in document:
+        return _read_spec(document, source, path, top)
     raise FwplanError(
         f'{path} has neither "model" and "train" (a spec or plan) nor "model_type" (a Hugging Face config)',
         hint="fwplan suggest -o plan.json makes one",
     )
+
+
+def _is_gpt2(document: Mapping[str, Any]) -> bool:
+    """Return whether a Hugging Face config without its model_type is GPT-2's: by its class, or by its own names."""
+    classes = document.get("architectures")
+    named = isinstance(classes, list) and any(str(name).startswith("GPT2") for name in classes)
+    return named or ({"n_layer", "n_head", "n_embd"} <= document.keys() and bool(_HF_OWN & document.keys()))
+
+
+def _flat(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a file's settings with those of its sections, the outer ones first."""
+    inner = {k: v for section in document.values() if isinstance(section, dict) for k, v in section.items()}
+    return inner | {key: value for key, value in document.items() if not isinstance(value, dict)}
+
+
+def _read_other(document: Mapping[str, Any], source: str, path: str, top: Settings) -> Reading:
+    """Return the run in some script's own config: what is known of it is read, all else is asked for."""
+    own = {name: Setting(name, value, _line(source, name, 0)) for name, value in document.items() if _plain(value)}
+    ours = [setting for name, setting in own.items() if known(name) in _OTHERS_READ and setting.value is not None]
+    merged = merge([replace(setting, name=known(setting.name) or setting.name) for setting in ours], path)
+    reading = Reading(path, "json", layer(merged, top))
+    reading.assumed = "the file makes no model: GPT-2 as nanoGPT writes it is assumed"
+    reading.notes += [f"{one.name} read as {known(one.name)}" for one in ours if one.name != known(one.name)]
+    reading.judge({name: setting for name, setting in own.items() if setting not in ours})
+    reading.ask((*SHAPE, "micro_batch_size", "dtype", "compile"))
+    _resolve(reading, top)
+    if not reading.unknown:
+        reading.document = assemble(reading.settings, path)
+    return reading
+
+
+def _plain(value: object) -> bool:
+    return value is None or isinstance(value, bool | int | float | str)
 
 
 def _overrides(overrides: Sequence[str], world_size: int, path: str) -> Settings:
@@ -132,8 +177,11 @@ def _resolve(reading: Reading, top: Settings) -> None:
 
 def _read_hf(document: Mapping[str, Any], source: str, path: str, top: Settings) -> Reading:
     reading = Reading(path, "hf", layer(_hf_settings(document, source, path), top))
+    kind = document.get("model_type", "gpt2")
+    if kind != "gpt2":
+        reading.refuse(f"model_type {kind!r}", _line(source, "model_type", 0), "only GPT-2's configs are read")
     _resolve(reading, top)
-    _feed_forward(document, source, path, reading.settings["n_embd"])
+    _feed_forward(reading, document, source)
     _pass_over(reading, document, source)
     reading.notes.append(
         "a Hugging Face config describes the model only; training is fwplan's own, with your overrides"
@@ -141,18 +189,13 @@ def _read_hf(document: Mapping[str, Any], source: str, path: str, top: Settings)
     if "micro_batch_size" in reading.settings:
         reading.document = assemble(reading.settings, path)
     else:
-        reason = "a Hugging Face config does not say: give --micro_batch_size=N"
-        reading.unknown.append(Unknown("micro_batch_size", None, reason))
+        reading.unknown.append(Unknown("micro_batch_size", None, "a Hugging Face config does not say it"))
+    if reading.unknown:
+        reading.document = {}
     return reading
 
 
 def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Settings:
-    if document["model_type"] != "gpt2":
-        raise FwplanError(
-            f"model_type {document['model_type']!r} is not supported",
-            where=_place(source, "model_type", path),
-            hint="only GPT-2's configs are read",
-        )
     said = [
         Setting(key, value, _line(source, key, 0))
         for key, value in document.items()
@@ -162,14 +205,10 @@ def _hf_settings(document: Mapping[str, Any], source: str, path: str) -> Setting
     return layer(defaults, merge(said, path))
 
 
-def _feed_forward(document: Mapping[str, Any], source: str, path: str, embedding: Setting) -> None:
-    inner, width = document.get("n_inner"), embedding.value
+def _feed_forward(reading: Reading, document: Mapping[str, Any], source: str) -> None:
+    inner, width = document.get("n_inner"), reading.settings["n_embd"].value
     if inner is not None and isinstance(width, int) and inner != 4 * width:
-        raise FwplanError(
-            f"n_inner {inner} is not 4 x n_embd {width}: such a feed-forward layer is not supported",
-            where=_place(source, "n_inner", path),
-            hint="leave n_inner out, or set it to 4 * n_embd",
-        )
+        reading.refuse(f"n_inner {inner}", _line(source, "n_inner", 0), f"it is not 4 x n_embd {width}")
 
 
 def _pass_over(reading: Reading, document: Mapping[str, Any], source: str) -> None:
@@ -177,11 +216,11 @@ def _pass_over(reading: Reading, document: Mapping[str, Any], source: str) -> No
     for key in sorted(document.keys()):
         value = document[key]
         if key in _HF_AS_HERE:
-            other = value not in _HF_AS_HERE[key]
-        else:
-            other = key not in _HF_HARMLESS and canonical(key) not in HF_KEYS
-        if other:
-            reading.pass_over(key, _line(source, key, 0), value if isinstance(value, bool) else str(value))
+            if value not in _HF_AS_HERE[key]:
+                reading.refuse(f"{key} {value!r}"[:80], _line(source, key, 0), "GPT-2's is another")
+        elif key not in _HF_HARMLESS and canonical(key) not in HF_KEYS:
+            plain = value if _plain(value) else str(value)[:80]
+            reading.judge({key: Setting(key, plain, _line(source, key, 0))})
     dropout = reading.settings["dropout"]
     for key in ("attn_pdrop", "embd_pdrop"):
         value = document.get(key)

@@ -6,13 +6,16 @@ inside train.py, so what it leaves out is train.py's default, and `init_from` ma
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplan.configs.literals import DEFINITION, Bindings
+from fwplan.configs.literals import DEFINITION, Binding, Bindings
 from fwplan.configs.settings import (
     HARMLESS_IF_UNKNOWN,
     Reading,
     Setting,
+    Settings,
     assemble,
     canonical,
     device_type,
@@ -20,14 +23,17 @@ from fwplan.configs.settings import (
     layer,
     merge,
     read_overrides,
+    shape_like,
     whole,
 )
+from fwplan.configs.vocabulary import Vocabulary, data_folder, has_gpt2_tokens, meta_vocab_size
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from fwplan.configs.expressions import Value
+    from fwplan.configs.train_py import TrainPy
 
 # train.py's defaults, under its names. It picks float16 where the GPU has no bfloat16: the same bytes.
 DEFAULTS: dict[str, Value] = {
@@ -86,57 +92,137 @@ _WORTH_NAMING = (
 )
 
 
-def read_nanogpt(bindings: Bindings, path: str, overrides: Sequence[str], world_size: int) -> Reading:
+def read_nanogpt(
+    bindings: Bindings, path: str, overrides: Sequence[str], world_size: int, train_py: TrainPy | None = None
+) -> Reading:
     """Return the settings of a run with a config file that binds these; where `unknown` is not empty, incomplete.
+
+    `train_py` is the script that runs it, whose defaults these are; None: nanoGPT's own are assumed.
 
     Raises:
         FwplanError: settings that contradict each other, or values that train.py would refuse.
     """
-    reading = _read_file(bindings, path)
-    top = read_overrides(overrides, harmless=HARMLESS)
-    defaults = {canonical(name) or name: Setting(name, value, origin="default") for name, value in DEFAULTS.items()}
-    reading.settings = layer(layer(defaults, reading.settings), top)
+    reading = Reading(path, "nanogpt", merge(_known(bindings), path))
+    others = _others(bindings)
+    below = {name: one for name, one in _others_of(train_py).items() if name not in others}
+    top = read_overrides(overrides, harmless=HARMLESS, own=others.keys() | below.keys())
+    if not reading.settings and not any(map(shape_like, others)):
+        raise _no_config(path, others)
+    reading.settings = layer(
+        layer(_defaults(train_py), reading.settings), {k: s for k, s in top.items() if canonical(k)}
+    )
+    _changed(reading, train_py)
     _name_aliases(reading)
     _init_from(reading)
-    _name_defaults(reading)
-    _vocabulary(reading)
+    _name_defaults(reading, train_py)
+    place = _data_place(reading, others | below)
+    reading.data = _data_folder(reading, place, train_py)
+    _vocabulary(reading, place, train_py)
     _device(reading)
     _collect_unknown(reading)
+    said = below | others | {name: top[name] for name in (others | below) if name in top}
+    reading.said = {name: one.value for name, one in (said | reading.settings).items()}
+    reading.judge(said)
     _schedule(reading)
     _world(reading, world_size)
     if not reading.unknown:
         _accumulation(reading)
-        _loop(reading)
+        _loop(reading, train_py)
         reading.document = assemble(reading.settings, reading.path)
     return reading
 
 
-def _read_file(bindings: Bindings, path: str) -> Reading:
+def _changed(reading: Reading, train_py: TrainPy | None) -> None:
+    """Make unknown what the script sets anew after it has run the config; what the user says of it counts."""
+    for name in train_py.changed if train_py is not None else ():
+        key = canonical(name)
+        setting = reading.settings.get(key or "")
+        if key is not None and setting is not None and train_py is not None and setting.origin != "override":
+            reason = f"{train_py.path.name} sets it anew below configurator.py"
+            reading.settings[key] = replace(setting, value=None, reason=reason)
+
+
+def _known(bindings: Bindings) -> Iterator[Setting]:
+    """Yield the settings in a file that are known here; all of them where any name may have been set."""
     found = [Setting(name, b.value, b.line, b.reason) for name, b in bindings.names.items() if canonical(name)]
+    yield from (one for one in found if not (one.name == "vocab_size" and one.value is None and one.reason is None))
     if bindings.opaque is not None:
-        bound = {canonical(setting.name) for setting in found}
-        lost = bindings.opaque
-        found += [Setting(name, None, lost.line, lost.reason) for name in DEFAULTS if canonical(name) not in bound]
-    reading = Reading(path, "nanogpt", merge(found, path))
-    for name, binding in bindings.names.items():
-        if not canonical(name) and name not in HARMLESS and binding.reason != DEFINITION and name[0] != "_":
-            reading.pass_over(name, binding.line, binding.value)
-    return reading
+        bound, lost = {canonical(setting.name) for setting in found}, bindings.opaque
+        yield from (Setting(name, None, lost.line, lost.reason) for name in DEFAULTS if canonical(name) not in bound)
+
+
+def _others(bindings: Bindings) -> Settings:
+    """Return the settings in a file that are none of ours."""
+    return {
+        name: Setting(name, binding.value, binding.line, binding.reason)
+        for name, binding in bindings.names.items()
+        if not canonical(name) and name not in HARMLESS and binding.reason != DEFINITION and name[0] != "_"
+    }
+
+
+def _others_of(train_py: TrainPy | None) -> Settings:
+    """Return those that the script itself has a default for: whatever they mean there."""
+    found = _others(train_py.bindings) if train_py is not None else {}
+    return {name: Setting(name, one.value, None, one.reason, "default") for name, one in found.items()}
+
+
+def _defaults(train_py: TrainPy | None) -> Settings:
+    """Return what holds where the file says nothing: the script's own defaults, nanoGPT's where there is no script."""
+    if train_py is None:
+        return {canonical(name) or name: Setting(name, value, origin="default") for name, value in DEFAULTS.items()}
+    found: Settings = {}
+    for name, value in DEFAULTS.items():
+        binding = train_py.bindings.get(name)
+        if name == "dataset" and train_py.ends is None:
+            pass  # it has data of its own
+        elif binding is None and (name in _ASSUMED or canonical(name) in HARMLESS_IF_UNKNOWN):
+            binding = Binding(1, value)
+        said = binding.value if binding is not None else None
+        found[canonical(name) or name] = Setting(name, said, None, _why(binding, train_py), "default")
+    for setting in _known(train_py.bindings):
+        key = canonical(setting.name) or setting.name
+        found.setdefault(key, Setting(setting.name, setting.value, None, setting.reason, "default"))
+    return found
+
+
+def _why(binding: Binding | None, train_py: TrainPy) -> str | None:
+    """Return why a default of a train.py is unknown; None where it is known."""
+    name = train_py.path.name
+    if binding is not None:
+        return f"{name} line {binding.line}: {binding.reason}" if binding.reason is not None else None
+    if train_py.ends is None:
+        return f"{name} takes no config as nanoGPT's does: what it defaults to is not read"
+    return f"neither the file nor {name} sets it"
+
+
+# What a train.py that has no such setting does all the same.
+_ASSUMED = frozenset({"init_from", "eval_only", "device", "dropout", "grad_clip"})
+# Settings of nanoGPT's sample.py: a file with one of them and no run's is for it.
+SAMPLES = frozenset({"num_samples", "max_new_tokens", "temperature", "top_k", "start"})
+
+
+def _no_config(path: str, others: Mapping[str, Setting]) -> FwplanError:
+    if SAMPLES & others.keys():
+        return FwplanError(f"{path} is for sample.py: it trains nothing", hint="name the config of a run")
+    return FwplanError(
+        f"{path} sets nothing that is known here: not a config of a run",
+        hint="a nanoGPT config sets such as n_layer, batch_size, block_size; is it the right file?",
+    )
 
 
 def _name_aliases(reading: Reading) -> None:
     for key, setting in reading.settings.items():
         if setting.origin != "default" and setting.reason is None and setting.name != key:
             reading.notes.append(f"{setting.name} read as {key}")
-    if all(setting.origin == "default" for setting in reading.settings.values()):
-        reading.notes.append("the file sets nothing that is known here: every value is nanoGPT's default")
 
 
-def _name_defaults(reading: Reading) -> None:
+def _name_defaults(reading: Reading, train_py: TrainPy | None) -> None:
     missing = [s for s in reading.settings.values() if s.origin == "default" and s.name in _WORTH_NAMING]
-    if missing:
-        listed = ", ".join(f"{setting.name} = {setting.value}" for setting in missing)
-        reading.notes.append(f"not set, so nanoGPT's default: {listed}")
+    listed = ", ".join(f"{setting.name} = {setting.value}" for setting in missing if setting.reason is None)
+    if listed and train_py is None:
+        reading.assumed = f"nanoGPT's defaults assumed, no train.py being beside or above it: {listed}"
+    elif listed and train_py is not None and Path(reading.path).name != train_py.path.name:
+        reading.notes.append(f"not set, so the default of {train_py.path.name}: {listed}")
 
 
 def _init_from(reading: Reading) -> None:
@@ -177,33 +263,84 @@ def _pretrained(reading: Reading, init: Setting) -> None:
         )
 
 
-def _vocabulary(reading: Reading) -> None:
-    """Settle vocab_size: train.py takes it from the data set's meta.pkl, else 50,304."""
+def _data_place(reading: Reading, others: Mapping[str, Setting]) -> Setting | None:
+    """Return where train.py looks for the data set: data_dir, where a fork has that, else data/ and its name."""
+    data_dir, dataset = others.get("data_dir"), reading.settings.get("dataset")
+    if data_dir is not None and isinstance(data_dir.value, str):
+        return data_dir
+    if dataset is None or dataset.reason is not None:
+        return None
+    return replace(dataset, value=f"data/{dataset.value}")
+
+
+def _data_folder(reading: Reading, place: Setting | None, train_py: TrainPy | None) -> Path | None:
+    if place is None:
+        return None
+    here = Path(reading.path).resolve().parent
+    roots = [here, *here.parents[:3], *([train_py.path.resolve().parent] if train_py else [])]
+    return data_folder(str(place.value), roots)
+
+
+def _vocabulary(reading: Reading, place: Setting | None, train_py: TrainPy | None) -> None:
+    """Settle vocab_size as train.py does: from the data set's meta.pkl, else 50,304 or what the script has instead."""
     said, init, dataset = (reading.settings.get(key) for key in ("vocab_size", "init_from", "dataset"))
-    if init is None or dataset is None or init.reason is not None:
+    source = _NANOGPT_VOCABULARY if train_py is None else train_py.vocabulary
+    if init is None or init.reason is not None or init.value in PRETRAINED:
         return
-    if said is not None:
-        if said.reason is None and init.value not in PRETRAINED:
+    if said is not None and (said.origin == "override" or train_py is None or not source.meta):
+        if source.setting or said.origin == "override":
+            return
+        if train_py is None:
             reading.notes.append(f"{said} is used, though nanoGPT's own train.py takes it from the data set")
-    elif init.value == "resume":
+            return
+    if init.value == "resume":
         reading.miss("vocab_size", init, "init_from = 'resume' takes it from a checkpoint")
-    elif dataset.reason is not None:
-        reading.miss("vocab_size", dataset, f"it follows from dataset, which is {dataset.reason}")
+    elif not source.meta:
+        _fallback(reading, said, source, Setting("vocab_size", origin="default"))
+    elif place is None:
+        cause = dataset or Setting("dataset", reason="not set", origin="default")
+        reading.miss("vocab_size", cause, f"it follows from dataset, which is {cause.reason}")
     else:
-        _dataset_vocabulary(reading, dataset)
+        _dataset_vocabulary(reading, place, train_py)
 
 
-def _dataset_vocabulary(reading: Reading, dataset: Setting) -> None:
-    known = DATASET_VOCAB.get(str(dataset.value))
-    if known is None and str(dataset.value).endswith("_char"):
-        reason = f"dataset {dataset.value!r} is of characters; data/{dataset.value}/meta.pkl says how many"
-        reading.miss("vocab_size", dataset, f"{reason}: give --vocab_size=N")
-        return
-    if known is None:
-        reading.notes.append(f"vocab_size 50304, unless data/{dataset.value}/meta.pkl says otherwise")
-    elif known != DATASET_VOCAB["openwebtext"]:
-        reading.notes.append(f"vocab_size {known}: dataset {dataset.value!r} is of characters")
-    reading.put("vocab_size", known or DATASET_VOCAB["openwebtext"], dataset)
+_NANOGPT_VOCABULARY = Vocabulary(meta=True, number=50_304)
+
+
+def _dataset_vocabulary(reading: Reading, cause: Setting, train_py: TrainPy | None) -> None:
+    """Settle it from the data set: its meta.pkl, what is known of it, what its prepare.py makes."""
+    folder, place = reading.data, str(cause.value)
+    name = Path(place).name
+    size = meta_vocab_size(folder / "meta.pkl") if folder is not None else None
+    known = DATASET_VOCAB.get(name)
+    if size is not None:
+        reading.notes.append(f"vocab_size {size}, as {place}/meta.pkl says")
+        reading.put("vocab_size", size, cause)
+    elif known is not None and known != DATASET_VOCAB["openwebtext"]:
+        reading.notes.append(f"vocab_size {known}: dataset {name!r} is of characters")
+        reading.put("vocab_size", known, cause)
+    elif known is not None or (folder is not None and has_gpt2_tokens(folder)):
+        source = _NANOGPT_VOCABULARY if train_py is None else train_py.vocabulary
+        _fallback(reading, reading.settings.get("vocab_size"), source, cause)
+    elif (said := reading.settings.get("vocab_size")) is not None and (
+        train_py is None or train_py.vocabulary.setting or said.value == train_py.vocabulary.number
+    ):
+        reading.notes.append(f"{said} is used, unless {place}/meta.pkl says otherwise")
+    else:
+        why = f"{name!r} is no data set of nanoGPT's own, and there is no {place}/meta.pkl to say"
+        reading.settings.pop("vocab_size", None)
+        reading.miss("vocab_size", cause, why)
+
+
+def _fallback(reading: Reading, said: Setting | None, source: Vocabulary, cause: Setting) -> None:
+    """Settle it as the script does where no meta.pkl says it: its setting, or the number that it writes."""
+    if source.setting and said is not None:
+        reading.settings["vocab_size"] = said
+    elif source.number is not None:
+        reading.put("vocab_size", source.number, cause)
+    else:
+        reading.settings.pop("vocab_size", None)
+        reading.miss("vocab_size", cause, "the script that trains does not say it as a number")
 
 
 def _device(reading: Reading) -> None:
@@ -221,11 +358,15 @@ def _device(reading: Reading) -> None:
         reading.put("dtype", "float32", device)
 
 
-def _attention(reading: Reading) -> None:
+def _attention(reading: Reading, train_py: TrainPy | None) -> None:
     """Settle which kernel scaled_dot_product_attention picks, where it cannot be the flash one."""
     dropout = reading.settings["dropout"].value
     kind = device_type(reading.settings["device"], reading.path)
     if "attention" in reading.settings:
+        return
+    if train_py is not None and train_py.attention == "math":
+        reading.settings["attention"] = Setting("attention", "math", origin="default")
+        reading.notes.append("attention math: the model beside this train.py multiplies it out")
         return
     if kind == "cuda" and reading.settings["dtype"].value == "float32":
         reading.put("attention", "efficient", reading.settings["dtype"])
@@ -235,13 +376,14 @@ def _attention(reading: Reading) -> None:
         reading.notes.append("attention math: torch's flash kernel for cpu has no dropout")
 
 
-def _loop(reading: Reading) -> None:
-    """Settle what train.py's loop does: its model returns the logits, and the loop holds them during backward."""
-    _attention(reading)
+def _loop(reading: Reading, train_py: TrainPy | None) -> None:
+    """Settle what train.py does whatever the file says: TF32 is on, and the loop holds the logits during backward."""
+    _attention(reading, train_py)
     chunked = "loss" in reading.settings and reading.settings["loss"].value == "chunked"
     for key in ("returns_logits", "keeps_logits"):
         returned = reading.settings.get("returns_logits", Setting(key, value=not chunked, origin="default"))
         reading.settings.setdefault(key, Setting(key, value=returned.value, origin="default"))
+    reading.settings.setdefault("tf32", Setting("tf32", value=True, origin="default"))  # allow_tf32 = True
 
 
 def _collect_unknown(reading: Reading) -> None:

@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from fwplan.configs.literals import read_value
-from fwplan.configs.unfamiliar import may_change_memory
+from fwplan.configs.uncounted import may_change_memory, structure, switched_off
 from fwplan.errors import FwplanError
 from fwplan.spec import ModelSpec, TrainSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from fwplan.configs.expressions import Value
 
@@ -80,7 +81,23 @@ HARMLESS_IF_UNKNOWN = frozenset(
 # People write max_iters = 6e5, and Python's range of uses for it forgives them.
 _MAY_BE_WHOLE_FLOAT = frozenset({"max_steps", "max_tokens", "warmup_steps", "eval_interval", "total_batch_size"})
 
-Kind: TypeAlias = Literal["nanogpt", "build_nanogpt", "spec", "plan", "hf"]
+# What people call a shape's fields where no nanoGPT reads them: in a model's own class, a dict, a JSON file.
+SHAPE_NAMES = {
+    **dict.fromkeys(("dim", "d_model", "model_dim", "embed_dim", "emb_dim", "n_embed", "n_emb", "emb_size"), "n_embd"),
+    **dict.fromkeys(("embedding_dim", "embed_size", "embedding_size", "d_embd", "width", "hidden_dim"), "n_embd"),
+    **dict.fromkeys(("n_layers", "num_layers", "layers", "depth", "n_blocks", "num_blocks", "nlayer"), "n_layer"),
+    **dict.fromkeys(("n_heads", "num_heads", "heads", "nhead", "nheads"), "n_head"),
+    **dict.fromkeys(("max_seq_len", "max_seq_length", "seq_len", "seq_length", "ctx_len"), "context_length"),
+    **dict.fromkeys(("context_size", "context_window", "max_len", "max_length", "max_context"), "context_length"),
+    **dict.fromkeys(("n_vocab", "vocab", "num_tokens", "vocabulary_size"), "vocab_size"),
+    **dict.fromkeys(("bs", "B", "train_batch_size", "microbatch_size", "micro_batch"), "micro_batch_size"),
+    **dict.fromkeys(("drop_rate", "dropout_rate", "dropout_p"), "dropout"),
+    **dict.fromkeys(("grad_accum", "accumulation_steps", "accum_steps"), "grad_accum_steps"),
+}
+ASKED = {"micro_batch_size": "batch_size", "context_length": "block_size"}  # by the names that people type
+SHAPE = ("n_layer", "n_head", "n_embd", "vocab_size", "context_length")
+
+Kind: TypeAlias = Literal["nanogpt", "script", "spec", "plan", "hf", "json"]
 Origin: TypeAlias = Literal["default", "file", "override"]
 
 
@@ -110,11 +127,18 @@ Settings: TypeAlias = dict[str, Setting]
 
 @dataclass(frozen=True)
 class Unknown:
-    """A setting that matters and could not be read; `line` is None where the file does not hold it at all."""
+    """What stands against a verdict: a setting that matters and could not be read, or structure that is not counted.
+
+    `line` is None where the file does not hold it at all; `value` is what the user may say of it, None: nothing helps.
+    """
 
     key: str
     line: int | None
     reason: str
+    value: str | None = "VALUE"
+
+    def __str__(self) -> str:
+        return f"{self.key} (line {self.line})" if self.line is not None else self.key
 
 
 @dataclass
@@ -124,6 +148,9 @@ class Reading:
     path: str
     kind: Kind
     settings: Settings
+    said: Mapping[str, Value] = field(default_factory=dict)  # every setting by name, ours or not
+    data: Path | None = None  # the folder of its data set, where that can be seen
+    assumed: str = ""  # the defaults of another's script, where the file alone does not say
     notes: list[str] = field(default_factory=list)
     unknown: list[Unknown] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
@@ -142,9 +169,45 @@ class Reading:
         if meant:
             self.notes.append(f"{place} is no setting: did you mean {meant[0]}?")
 
+    def judge(self, others: Mapping[str, Setting]) -> None:
+        """Go through the settings that are none of ours: structure that is not counted, a slip of a shape's name."""
+        values = {key: setting.value for key, setting in self.settings.items()}
+        off = switched_off({name: setting.value for name, setting in others.items()})
+        for name, setting in others.items():
+            found = structure(name, setting.value, values)
+            if setting.reason is None and found is not None and found not in off:
+                self.refuse(f"{name} = {setting.value!r}", setting.line, found)
+            elif (meant := self._shape_meant(name)) is not None and setting.value is not None:
+                self.unknown.append(
+                    Unknown(meant, setting.line, f"{name} is no setting of this script", value=str(setting.value))
+                )
+            elif found is None or found not in off:
+                self.pass_over(name, setting.line, setting.value)
+
+    def _shape_meant(self, name: str) -> str | None:
+        """Return the field of the shape that somebody may have meant by a name, where nothing else sets it."""
+        key = shape_like(name)
+        if key is None or self.settings.get(key, _NOTHING).origin != "default":
+            return None
+        return self.settings[key].name if key in self.settings else key
+
     def miss(self, key: str, setting: Setting, reason: str) -> None:
         """Record that a value which matters cannot be known."""
         self.unknown.append(Unknown(key, setting.line, reason))
+
+    def ask(self, needed: Iterable[str]) -> None:
+        """Record what a run needs and nothing says, by the names that people type."""
+        for key in needed:
+            if key not in self.settings:
+                self.unknown.append(Unknown(ASKED.get(key, key), None, "nothing in the file says it"))
+
+    def refuse(self, what: str, line: int | None, reason: str) -> None:
+        """Record something that is not counted, whatever the user says."""
+        self.unknown.append(Unknown(what, line, reason, value=None))
+
+
+_NOTHING = Setting("", origin="default")
+_SHAPE_KEYS = frozenset({*SHAPE, "micro_batch_size", "batch_size", "block_size"})
 
 
 def canonical(name: str) -> str | None:
@@ -179,18 +242,22 @@ def layer(below: Settings, above: Settings) -> Settings:
     return {key: setting for key, setting in below.items() if key not in beaten} | above
 
 
-def read_overrides(overrides: Sequence[str], *, harmless: frozenset[str] = frozenset()) -> Settings:
+def read_overrides(
+    overrides: Sequence[str], *, harmless: frozenset[str] = frozenset(), own: Iterable[str] = ()
+) -> Settings:
     """Return the settings in "--key=value" strings; of several for one setting the last wins.
 
+    `own` are names that the file itself sets: they may be overridden whatever they mean.
+
     Raises:
-        FwplanError: not of that form, or a key that is neither a known setting nor in `harmless`.
+        FwplanError: not of that form, or a key that is neither a known setting nor in `harmless` nor in `own`.
     """
     read: Settings = {}
     for override in overrides:
         name, equals, text = override.removeprefix("--").partition("=")
         if not equals or not name or len(override) > 1000:
             raise FwplanError(f"cannot read override {override[:80]!r}", hint="write it like --batch_size=8")
-        key = canonical(name)
+        key = canonical(name) or (name if name in own else None)
         if key is None and name not in harmless:
             near = _similar(name)
             hint = f"did you mean {' or '.join(near)}?" if near else "known ones are the fields of spec.json"
@@ -200,6 +267,12 @@ def read_overrides(overrides: Sequence[str], *, harmless: frozenset[str] = froze
     return read
 
 
+def own_overrides(overrides: Sequence[str]) -> Settings:
+    """Return overrides by the names that they were typed with, known here or not."""
+    pairs = (override.removeprefix("--").partition("=") for override in overrides)
+    return {name: Setting(name, read_value(text), origin="override") for name, equals, text in pairs if equals}
+
+
 _TYPO = 0.85  # a name as like a setting's as this was meant to be it
 
 
@@ -207,6 +280,12 @@ def _similar(name: str, cutoff: float = 0.6) -> list[str]:
     """Return the known settings whose names are like this one, the likest first."""
     known = sorted(MODEL_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
     return difflib.get_close_matches(name[:100], known, n=3, cutoff=cutoff)
+
+
+def shape_like(name: str) -> str | None:
+    """Return the field of the shape, or the micro-batch, that somebody may have meant by a name; None: none of them."""
+    meant = SHAPE_NAMES.get(name) or next((key for key in _similar(name, _TYPO) if key in _SHAPE_KEYS), None)
+    return None if meant is None else ALIASES.get(meant, meant)
 
 
 def whole(setting: Setting, path: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import random
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +18,7 @@ from fwplan.data.corpus_text import Document, documents
 from fwplan.data.count import count_tokens
 from fwplan.data.gpt2 import encode
 from fwplan.errors import FwplanError
+from fwplan.files import replace_atomically
 
 if TYPE_CHECKING:
     import os
@@ -49,18 +49,15 @@ def build_corpus(path: str | os.PathLike[str], *, max_bytes: int = DEFAULT_BYTES
     random.Random(_SEED).shuffle(chosen)  # noqa: S311 (mixes the sources; no secret)
     table = pa.Table.from_pylist([_row(document) for document in chosen], schema=SCHEMA)
     target = Path(path)
-    temporary = target.with_name(target.name + ".tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        pq.write_table(table, temporary, row_group_size=_GROUP_ROWS, compression="snappy")
-        temporary.replace(target)
+        replace_atomically(
+            target, lambda file: pq.write_table(table, file, row_group_size=_GROUP_ROWS, compression="snappy")
+        )
     except OSError as error:
         raise FwplanError(
             f"cannot write {str(target)!r}: {error.strerror or error}", where=str(target), hint="choose another place"
         ) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
     return len(chosen)
 
 

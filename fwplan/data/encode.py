@@ -11,11 +11,13 @@ import numpy as np
 
 from fwplan.data.fast import fast_tokenizer
 from fwplan.data.formats import SPLITS, Split
-from fwplan.data.parquet import Window, read_window
+from fwplan.data.rows import read_window
 from fwplan.data.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from fwplan.data.parquet import Window
 
 HASH_SPAN = 2**64
 DIGEST = np.dtype("S16")  # of a text, to tell whether it was there before; 128 bits: chance makes no two alike
@@ -47,6 +49,7 @@ class Encoded:
     """What a worker sends back: tokens per split, and what went into them."""
 
     parts: dict[Split, Part] = field(default_factory=dict)
+    text_bytes: int = 0  # of UTF-8, in these documents
     empty: int = 0  # rows with null or empty text
     low_score: int = 0
     lowest: int = HASH_SPAN  # smallest and largest text hash seen
@@ -55,7 +58,11 @@ class Encoded:
 
 def text_hash(text: str) -> int:
     """Return a document's hash, below HASH_SPAN: it depends on the text alone, so that more files move nothing."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+    return _hash(text.encode())
+
+
+def _hash(raw: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(raw, digest_size=8).digest(), "big")
 
 
 def encode_window(task: EncodeTask) -> Encoded:
@@ -64,7 +71,15 @@ def encode_window(task: EncodeTask) -> Encoded:
     Raises:
         FwplanError: the file cannot be read, or gave fewer rows than its footer says.
     """
-    tokenizer, encoded = _tokenizer(task.tokenizer, task.fast), Encoded()
+    tokenizer = _tokenizer(task.tokenizer, task.fast)
+    chosen, encoded = choose_texts(task)
+    encoded.parts = {split: _part(texts, tokenizer, task) for split, texts in chosen.items()}
+    return encoded
+
+
+def choose_texts(task: EncodeTask) -> tuple[dict[Split, list[str]], Encoded]:
+    """Return a window's documents by split, and what became of its rows, with no tokens yet."""
+    encoded = Encoded()
     rows = read_window(task.window, scores=task.min_score is not None)
     chosen: dict[Split, list[str]] = {split: [] for split in SPLITS}
     for number, text in enumerate(rows.texts):
@@ -73,11 +88,11 @@ def encode_window(task: EncodeTask) -> Encoded:
         elif rows.scores is not None and not _reaches(rows.scores[number], task.min_score):
             encoded.low_score += 1
         else:
-            key = text_hash(text)
+            raw = text.encode()
+            key, encoded.text_bytes = _hash(raw), encoded.text_bytes + len(raw)
             chosen["val" if key < task.threshold else "train"].append(text)
             encoded.lowest, encoded.highest = min(encoded.lowest, key), max(encoded.highest, key)
-    encoded.parts = {split: _part(texts, tokenizer, task) for split, texts in chosen.items()}
-    return encoded
+    return chosen, encoded
 
 
 @cache

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.data.gpt2 import LONG_TEXT, cut_long_text, ranks
+from fwplan.data.gpt2 import LONG_TEXT, cut_long_text, encode, ranks
 from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer, tiktoken_file
+from fwplan.data.young import holds_young
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +32,7 @@ _CHECK_EVERY = 2**20  # characters
 
 
 class _Gigatoken:
-    """A function from a document to its tokens, with bounded memory."""
+    """A function from a document to its tokens, with bounded memory; tiktoken's where it may not know a character."""
 
     def __init__(self, gigatoken: ModuleType, table: dict[bytes, int], split: str) -> None:
         self._gigatoken, self._split = gigatoken, split
@@ -39,6 +40,8 @@ class _Gigatoken:
         self._build()
 
     def __call__(self, text: str) -> npt.NDArray[np.uint32]:
+        if holds_young(text):
+            return encode(text)
         if len(text) > LONG_TEXT:
             return np.concatenate([self._encode(part) for part in cut_long_text(text)])
         return self._encode(text)

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwplan.data.foreign import hint_for
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
 
@@ -36,9 +37,7 @@ def _expand(path: Path) -> list[Path]:
             raise FwplanError(
                 f"folder {str(path)!r} holds no .parquet file",
                 where=str(path),
-                hint="write it as parquet first: load_from_disk(...).to_parquet(...)"
-                if any(path.glob("*.arrow"))  # what Dataset.save_to_disk leaves
-                else "name the folder that the parquet files are in",
+                hint=hint_for(sorted(path.iterdir())) or "name the folder that the parquet files are in",
             )
         return files
     matches = sorted(glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)

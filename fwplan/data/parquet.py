@@ -1,30 +1,38 @@
-"""Parquet in FineWeb's shape: a `text` column, perhaps a `token_count`, read from the footer and streamed."""
+"""Parquet in FineWeb's shape: a column of text, perhaps a `token_count`; what the footer alone tells."""
 
 from __future__ import annotations
 
 import hashlib
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fwplan.data.files import find_files
+from fwplan.data.foreign import what_it_is
+from fwplan.data.text_column import TEXT, check_text
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-TEXT = "text"
 TOKEN_COUNT = "token_count"  # noqa: S105 (a column's name)
 LANGUAGE_SCORE = "language_score"
 WINDOW_ROWS = 1000  # FineWeb's own row group; keeps memory flat where a writer made larger groups,
 WINDOW_BYTES = 2**23  # or longer documents
 _LENGTH_PREFIX = 4  # bytes that parquet's plain encoding puts before each string
+
+
+class Version(NamedTuple):
+    """Which of the files that may have lain at a path: another one there is told by its inode, size or time."""
+
+    inode: int
+    size: int
+    mtime_ns: int
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,11 @@ class RowGroup:
     path: Path
     index: int
     rows: int
-    text_bytes: int  # of the text column, uncompressed, from the footer: 0.1 to 3 % from the true UTF-8 size
+    # Of the text column, uncompressed but as it is encoded, from the footer: plain text is 0.1 to 3 % from its true
+    # UTF-8 size, a dictionary's or a delta encoding's may be a hundredth of it.
+    text_bytes: int
+    column: str  # that holds the text
+    version: Version  # of the file whose footer was read
 
 
 @dataclass(frozen=True)
@@ -57,11 +69,16 @@ class Source:
     """A parquet file that has been opened and checked."""
 
     path: Path
-    size: int  # bytes on disk
+    version: Version
     groups: tuple[RowGroup, ...]  # without empty ones
     has_token_count: bool
     has_language_score: bool
     footer_sha256: str  # changes whenever any page's size or statistics change
+
+    @property
+    def size(self) -> int:
+        """Bytes on disk."""
+        return self.version.size
 
     @property
     def rows(self) -> int:
@@ -69,13 +86,15 @@ class Source:
         return sum(group.rows for group in self.groups)
 
 
-def open_sources(paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[Source]:
+def open_sources(
+    paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]], text_column: str = TEXT
+) -> list[Source]:
     """Return the files behind a file, a folder, a glob or a list of those, each checked by its footer.
 
     Raises:
-        FwplanError: nothing there, not parquet, no text column, or not a single row.
+        FwplanError: nothing there, not parquet, no such column, none of text, or not a single row.
     """
-    sources = [_open_source(path) for path in find_files(paths)]
+    sources = [_open_source(path, text_column) for path in find_files(paths)]
     if not any(source.rows for source in sources):
         raise FwplanError(
             "the parquet holds no rows",
@@ -94,133 +113,30 @@ def windows(sources: Iterable[Source]) -> list[Window]:
     return found
 
 
-class Rows(NamedTuple):
-    """A window's rows: their texts, None for null or empty, and of other columns what was asked for."""
-
-    texts: list[str | None]
-    scores: list[float | None] | None  # language_score
-    counts: list[int | None] | None  # token_count
-
-
-def read_window(window: Window, *, scores: bool = False, counts: bool = False) -> Rows:
-    """Return a window's rows, with no column read but the text and what is asked for.
-
-    Windows of one group that are read in order share one pass over it.
-
-    Raises:
-        FwplanError: the file cannot be read, or holds fewer rows than its footer says.
-    """
-    columns = (TEXT, *([LANGUAGE_SCORE] if scores else []), *([TOKEN_COUNT] if counts else []))
-    path = window.group.path
-    with _reading(path):
-        values: dict[str, list[Any]] = {name: [] for name in columns}
-        for batch in _cursor(window, columns).take(window.first, window.rows):
-            for name in columns:
-                values[name] += batch.column(name).to_pylist()
-    texts = [text or None for text in values[TEXT]]
-    if len(texts) != window.rows:
-        raise FwplanError(
-            f"row group {window.group.index} gave {window.first + len(texts):,} rows, not {window.group.rows:,}",
-            where=str(path),
-            hint="the file changed while it was read, or is damaged: fetch it again",
-        )
-    return Rows(texts, values.get(LANGUAGE_SCORE), values.get(TOKEN_COUNT))
-
-
-class _Cursor:
-    """One pass over a row group; the text column is streamed, page by page."""
-
-    def __init__(self, group: RowGroup, columns: tuple[str, ...], batch_rows: int) -> None:
-        self._batches = _opened(group.path).iter_batches(
-            batch_size=batch_rows, row_groups=[group.index], columns=list(columns), use_threads=False
-        )
-        self.position = 0
-        self._rest: Any = None  # of a batch that reached past what was asked for
-
-    def take(self, first: int, rows: int) -> Iterator[Any]:
-        """Yield record batches that hold rows `first` to `first + rows`, fewer where the group ends before."""
-        end = first + rows
-        while self.position < end:
-            batch = self._rest if self._rest is not None else next(self._batches, None)
-            self._rest = None
-            if batch is None:
-                return
-            begin, stop = self.position, self.position + batch.num_rows
-            if stop > end:
-                self._rest, stop = batch.slice(end - begin), end
-            self.position = stop
-            if stop > first:
-                yield batch.slice(max(first - begin, 0), stop - max(first, begin))
-
-
-_open_cursors: dict[tuple[RowGroup, tuple[str, ...]], _Cursor] = {}  # the last one only
-
-
-def forget_position() -> None:
-    """Let go of the row group that was read last, and of the page of it that is in memory."""
-    _open_cursors.clear()
-
-
-def _cursor(window: Window, columns: tuple[str, ...]) -> _Cursor:
-    """Return a pass over the window's group that has not gone past its first row."""
-    key = (window.group, columns)
-    found = _open_cursors.pop(key, None)
-    _open_cursors.clear()
-    if found is None or found.position > window.first:
-        found = _Cursor(window.group, columns, window.rows)
-    if window.first + window.rows < window.group.rows:
-        _open_cursors[key] = found
-    return found
-
-
-def token_counts(source: Source) -> Any:
-    """Return a file's token_count column as a pyarrow ChunkedArray: GPT-2 tokens per row, without end-of-text."""
-    with _reading(source.path):
-        return _opened(source.path).read(columns=[TOKEN_COUNT]).column(0)
-
-
-def _opened(path: Path) -> Any:
-    """Return the ParquetFile at a path as it is now."""
+def version_of(path: Path) -> Version:
+    """Return which file lies at a path now."""
     stat = path.stat()
-    return _open_file(path, (stat.st_ino, stat.st_size, stat.st_mtime_ns))
+    return Version(stat.st_ino, stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=1)
-def _open_file(path: Path, _identity: tuple[int, int, int]) -> Any:
-    """Return an open ParquetFile; kept, because a footer of 1,000 row groups takes 10 ms to parse, once per group."""
-    # pre_buffer, pyarrow's newer default, would read a row group's whole column into memory before its first row
-    return pq.ParquetFile(path, buffer_size=2**20, pre_buffer=False)
+def _open_source(path: Path, text_column: str) -> Source:
+    with reading(path):
+        version = version_of(path)
+        with pq.ParquetFile(path) as file:
+            schema, metadata, footer_sha256 = file.schema_arrow, file.metadata, _footer_sha256(path)
+    check_text(schema, text_column, path)
+    column = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(text_column)
+    groups = []
+    for index in range(metadata.num_row_groups):
+        group = metadata.row_group(index)
+        text_bytes = group.column(column).total_uncompressed_size - _LENGTH_PREFIX * group.num_rows
+        groups.append(RowGroup(path, index, group.num_rows, max(text_bytes, group.num_rows), text_column, version))
+    counted, scored = _has(schema, TOKEN_COUNT, pa.types.is_integer), _has(schema, LANGUAGE_SCORE, pa.types.is_floating)
+    return Source(path, version, tuple(group for group in groups if group.rows), counted, scored, footer_sha256)
 
 
-def _open_source(path: Path) -> Source:
-    with _reading(path), pq.ParquetFile(path) as file:
-        schema, metadata, footer_sha256 = file.schema_arrow, file.metadata, _footer_sha256(path)
-    _check_text(schema, path)
-    column = [metadata.schema.column(i).path for i in range(metadata.num_columns)].index(TEXT)
-    groups = [_row_group(path, metadata, index, column) for index in range(metadata.num_row_groups)]
-    counted = TOKEN_COUNT in schema.names and pa.types.is_integer(schema.field(TOKEN_COUNT).type)
-    scored = LANGUAGE_SCORE in schema.names and pa.types.is_floating(schema.field(LANGUAGE_SCORE).type)
-    return Source(path, path.stat().st_size, tuple(g for g in groups if g.rows), counted, scored, footer_sha256)
-
-
-def _row_group(path: Path, metadata: Any, index: int, column: int) -> RowGroup:
-    group = metadata.row_group(index)
-    text_bytes = group.column(column).total_uncompressed_size - _LENGTH_PREFIX * group.num_rows
-    return RowGroup(path, index, group.num_rows, max(text_bytes, group.num_rows))
-
-
-def _check_text(schema: Any, path: Path) -> None:
-    if TEXT not in schema.names:
-        raise FwplanError(
-            f"no {TEXT!r} column; this file has {', '.join(schema.names)}",
-            where=str(path),
-            hint='rename the column that holds the documents to "text"',
-        )
-    kind = schema.field(TEXT).type
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        raise FwplanError(
-            f"column {TEXT!r} is {kind}, not string", where=str(path), hint="write the documents as strings"
-        )
+def _has(schema: Any, name: str, is_kind: Callable[[Any], bool]) -> bool:
+    return schema.names.count(name) == 1 and is_kind(schema.field(name).type)
 
 
 def _footer_sha256(path: Path) -> str:
@@ -233,17 +149,19 @@ def _footer_sha256(path: Path) -> str:
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
     """Turn whatever pyarrow says about a bad file into one clear error."""
     try:
         yield
-    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
-        raise FwplanError(
-            f"cannot read {path.name!r} as parquet: {reason}",
-            where=str(path),
-            # an errno means that the file was not even read: missing, or not ours to read
-            hint="may you read it?"
-            if getattr(error, "errno", None)
-            else "the file may be truncated or damaged: download it again",
-        ) from error
+    except (pa.ArrowException, OSError) as error:
+        reason, hint = _explained(path, error)
+        raise FwplanError(f"cannot read {path.name!r} as parquet: {reason}", where=str(path), hint=hint) from error
+
+
+def _explained(path: Path, error: Exception) -> tuple[str, str]:
+    """Return (why a file cannot be read, what to do)."""
+    reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    if getattr(error, "errno", None):  # it was not even read: missing, or not ours to read
+        return reason, "may you read it?"
+    found = what_it_is(path)
+    return (f"it is {found[0]}", found[1]) if found else (reason, "it may be truncated or damaged: download it again")

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from fwplan.data import fast as fast_module
-from fwplan.data.count import declared_tokens
+from fwplan.data.declared import declared_tokens
 from fwplan.data.dedup import SeenTexts
 from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
+from fwplan.data.enough import require_sequences
 from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first
-from fwplan.data.parquet import Source, Window, forget_position, open_sources, read_window, windows
+from fwplan.data.interrupt import held_interrupts
+from fwplan.data.parquet import Source, Window, open_sources, windows
 from fwplan.data.pool import cpus, ordered_map
-from fwplan.data.publish import finish_publishing, publish, refuse_foreign
-from fwplan.data.shards import TokenShards, open_shards
+from fwplan.data.publish import finish_publishing, is_publishing, publish, refuse_foreign
+from fwplan.data.resume import state_to_go_on_from
+from fwplan.data.rows import forget_position, read_window
+from fwplan.data.shards import READING, TokenShards, open_shards
 from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
-from fwplan.data.staging import Staging
+from fwplan.data.staging import Staging, writing
+from fwplan.data.text_column import TEXT
 from fwplan.data.tokenizer import DEFAULT, Tokenizer, load_tokenizer
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
+from fwplan.locks import LOCK, locked
 from fwplan.units import gib
 
 if TYPE_CHECKING:
@@ -81,6 +90,13 @@ class _Job:
     min_score: float | None
     dedup: bool
     workers: int
+    sequence_length: int | None
+
+    def tasks(self, found: list[Window], threshold: int, *, fast: bool) -> Iterator[EncodeTask]:
+        """Yield what a worker is sent for each of these windows."""
+        first = end_of_text_first(self.format)
+        for window in found:
+            yield EncodeTask(window, threshold, self.tokenizer.name, fast, first, self.min_score, self.dedup)
 
 
 def prepare(
@@ -95,6 +111,8 @@ def prepare(
     min_language_score: float | None = None,
     dedup: bool = False,
     fast: bool = True,
+    text_column: str = TEXT,
+    sequence_length: int | None = None,
     progress: Callable[[int, int], None] | None = None,
     note: Callable[[str], None] | None = None,
 ) -> TokenShards:
@@ -113,6 +131,8 @@ def prepare(
         min_language_score: leave out rows whose language_score is lower or missing.
         dedup: leave out documents whose text was there before; takes 16 bytes of memory for each document.
         fast: use gigatoken (fwplan[fast]) where it is installed and agrees with tiktoken on a sample.
+        text_column: the column that holds the documents.
+        sequence_length: of what will be trained: a split that cannot hold one is refused before all is tokenized.
         progress: called after each window of rows with (bytes of text done, bytes of text in all).
         note: called with what the user should know.
 
@@ -120,26 +140,57 @@ def prepare(
         FwplanError: unusable input, a full disk, a foreign file in the way, or a worker that died.
     """
     job = _check(
-        paths, out_dir, val_fraction, workers, tokenizer, format, shard_tokens, min_language_score, dedup=dedup
+        paths,
+        out_dir,
+        val_fraction,
+        workers,
+        tokenizer,
+        format,
+        shard_tokens,
+        min_language_score,
+        dedup=dedup,
+        text_column=text_column,
+        sequence_length=sequence_length,
     )
-    finish_publishing(job.folder)
-    ready = _ready(job)
+    ready = _ready(job)  # asked for before there is a lock: it may lie where nothing can be written
     if ready is not None:
         return ready
+    with _alone(job, "preparing tokens", LOCK, note):
+        ready = _ready(job)  # another process may have been waited for
+        if ready is not None:
+            return ready
+        with _alone(job, "replacing its tokens", READING, note):
+            finish_publishing(job.folder)
+            return _ready(job) or _make(job, progress or _silent, note or _silent, fast=fast)
+
+
+@contextmanager
+def _alone(job: _Job, what: str, name: str, note: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold the output folder; who prepares the same in it is waited for."""
+    key = hashlib.sha256(json.dumps(_placeless(job.recipe), sort_keys=True).encode()).hexdigest()
+    with ExitStack() as held:
+        with writing(job.folder):
+            held.enter_context(locked(job.folder, what, key=key, name=name, note=note))
+        yield
+
+
+def _make(job: _Job, progress: Callable[[int, int], None], tell: Callable[[str], None], *, fast: bool) -> TokenShards:
     refuse_foreign(job.folder)
-    tell = note or _silent
     with Staging(job.folder, job.format, job.tokenizer.dtype, job.shard_tokens) as staging:
-        state = staging.load(_placeless(job.recipe))
-        declared = declared_tokens(job.sources) if tokenizer == DEFAULT else None
+        threshold = round(job.val_fraction * HASH_SPAN)
+        state, going_on = state_to_go_on_from(staging, _placeless(job.recipe), job.sources, threshold)
+        declared = declared_tokens(job.sources) if job.tokenizer.name == DEFAULT else None
         _check_room(job, declared[0] if declared else None, state)
-        use_fast, said = fast_module.choose(tokenizer, _sample(job.windows)) if fast else (False, None)
+        if job.sequence_length is not None:
+            tasks = job.tasks(job.windows, threshold, fast=False)
+            require_sequences(tasks, job.tokenizer, job.sequence_length, job.folder)
+        use_fast, said = fast_module.choose(job.tokenizer.name, _sample(job.windows)) if fast else (False, None)
         forget_position()
-        if said:
-            tell(said)
-        if state:
-            tell(f"going on after {state['tally']['rows']:,} of {sum(w.rows for w in job.windows):,} rows")
+        for text in (said, going_on):
+            if text:
+                tell(text)
         staging.open(state)
-        tally = _fill(job, staging, state, progress or _silent, fast=use_fast)
+        tally = _fill(job, staging, state, threshold, progress, fast=use_fast)
         extra = {
             "rows": tally.rows,
             "left_out": {"empty": tally.empty, "low_score": tally.low_score, "duplicates": tally.duplicates},
@@ -160,6 +211,8 @@ def _check(
     min_score: float | None,
     *,
     dedup: bool,
+    text_column: str,
+    sequence_length: int | None,
 ) -> _Job:
     if not 0 <= val_fraction < 1:
         raise FwplanError(
@@ -171,7 +224,7 @@ def _check(
     if workers is not None and workers < 1:
         raise FwplanError(f"workers must be at least 1, not {workers}", hint="one per processor is a good choice")
     limit = check_shard_tokens(known[kind], shard_tokens)
-    sources = open_sources(paths)
+    sources = open_sources(paths, text_column)
     if min_score is not None:
         _require_scores(sources)
     found, made_with = windows(sources), load_tokenizer(tokenizer)
@@ -185,6 +238,7 @@ def _check(
         "val_fraction": val_fraction,
         "min_language_score": min_score,
         "dedup": "exact" if dedup else None,
+        "text_column": None if text_column == TEXT else text_column,
         "sources": [
             {
                 "path": str(source.path),
@@ -197,7 +251,20 @@ def _check(
         ],
     }
     count, folder = _worker_count(workers, found), user_path(out_dir)
-    return _Job(sources, found, folder, recipe, made_with, known[kind], limit, val_fraction, min_score, dedup, count)
+    return _Job(
+        sources=sources,
+        windows=found,
+        folder=folder,
+        recipe=recipe,
+        tokenizer=made_with,
+        format=known[kind],
+        shard_tokens=limit,
+        val_fraction=val_fraction,
+        min_score=min_score,
+        dedup=dedup,
+        workers=count,
+        sequence_length=sequence_length,
+    )
 
 
 def _require_scores(sources: list[Source]) -> None:
@@ -212,6 +279,8 @@ def _require_scores(sources: list[Source]) -> None:
 
 def _ready(job: _Job) -> TokenShards | None:
     """Return the shards that are there if they are whole and came from this recipe, else None."""
+    if is_publishing(job.folder):
+        return None
     try:
         meta = read_meta(job.folder)
         same = {key: meta.get(key) for key in job.recipe if key != "sources"} | {"sources": meta.get("sources")}
@@ -227,13 +296,19 @@ def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill(
-    job: _Job, staging: Staging, state: dict[str, Any] | None, progress: Callable[[int, int], None], *, fast: bool
+    job: _Job,
+    staging: Staging,
+    state: dict[str, Any] | None,
+    threshold: int,
+    progress: Callable[[int, int], None],
+    *,
+    fast: bool,
 ) -> Tally:
     """Return where the rows went. Where chance left one split empty, all is done again with a threshold that does not.
 
     A document is for validation if its hash is below the threshold.
     """
-    threshold = state["threshold"] if state else round(job.val_fraction * HASH_SPAN)
+    threshold = state["threshold"] if state else threshold
     tally = _encode(job, staging, Tally(**state["tally"]) if state else Tally(), threshold, progress, fast=fast)
     if tally.left_out == tally.rows:
         staging.discard()
@@ -258,48 +333,48 @@ def _encode(
     seen = SeenTexts()
     for digests in staging.digests():
         seen.new(digests)
-    tasks = (
-        EncodeTask(window, threshold, job.tokenizer.name, fast, end_of_text_first(job.format), job.min_score, job.dedup)
-        for window in left
-    )
     progress(tally.bytes, total)
-    results = ordered_map(encode_window, tasks, job.workers)
+    results = ordered_map(encode_window, job.tasks(left, threshold, fast=fast), job.workers)
     try:
-        for window, encoded in zip(left, results, strict=True):
-            duplicates = 0
-            for split in SPLITS:
-                part = encoded.parts[split]
-                if part.digests is not None:
-                    kept = seen.new(part.digests)
-                    duplicates += len(kept) - int(kept.sum())
-                    part = _only(part, kept)
-                staging.append(split, part)
-            tally.add(window, encoded, duplicates)
-            staging.commit(_state(job, tally, threshold))
-            progress(tally.bytes, total)
+        with held_interrupts() as check, closing(results):
+            for window, encoded in zip(left, results, strict=True):
+                tally.add(window, encoded, _append(staging, encoded, seen))
+                staging.mark(_state(job, tally, threshold))
+                staging.commit()
+                progress(tally.bytes, total)
+                check()
     except BaseException:
-        _keep_or_discard(staging, _state(job, tally, threshold))
+        _keep_or_discard(staging, tally)
         raise
-    finally:
-        results.close()
-    staging.commit(_state(job, tally, threshold), now=True)
+    staging.commit(now=True)
     _check_rows(job, staging, tally)
     return tally
+
+
+def _append(staging: Staging, encoded: Encoded, seen: SeenTexts) -> int:
+    """Return how many documents were there before, after appending a window's others."""
+    duplicates = 0
+    for split in SPLITS:
+        part = encoded.parts[split]
+        if part.digests is not None:
+            kept = seen.new(part.digests)
+            duplicates += len(kept) - int(kept.sum())
+            part = _only(part, kept)
+        staging.append(split, part)
+    return duplicates
 
 
 def _state(job: _Job, tally: Tally, threshold: int) -> dict[str, Any]:
     return {"recipe": _placeless(job.recipe), "threshold": threshold, "tally": asdict(tally)}
 
 
-def _keep_or_discard(staging: Staging, state: dict[str, Any]) -> None:
-    """Record what is done before an error or Ctrl-C is handed on; leave nothing where nothing was done."""
-    if not state["tally"]["windows"]:
+def _keep_or_discard(staging: Staging, tally: Tally) -> None:
+    """Record what is whole before an error or Ctrl-C is handed on; leave nothing where nothing was done."""
+    if not tally.windows:
         staging.discard()
         return
-    try:
-        staging.commit(state, now=True)
-    except FwplanError:  # a full disk: the last record stands
-        return
+    with suppress(FwplanError):  # a full disk: the last record stands
+        staging.commit(now=True)
 
 
 def _check_rows(job: _Job, staging: Staging, tally: Tally) -> None:

@@ -11,9 +11,11 @@ import json
 import os
 import re
 import shutil
+import zlib
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from fwplan.data.formats import SPLITS, Split, file_name, find_token_files, header
+from fwplan.data.interrupt import held_interrupts
 from fwplan.data.shards import ENDS
 from fwplan.data.sidecar import META
 from fwplan.data.staging import PARTIAL, open_at, sync, writing
@@ -21,7 +23,7 @@ from fwplan.errors import FwplanError
 from fwplan.files import replace_atomically, sync_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from fwplan.data.staging import SplitFiles, Staging
@@ -40,14 +42,15 @@ def publish(staging: Staging, out: Path, meta: dict[str, Any]) -> None:
     """Put what is staged in place of what is in `out`, with `meta` and what each split holds as meta.json.
 
     Raises:
-        FwplanError: the disk is full or cannot be written; all that is staged is kept.
+        FwplanError: the disk is full or cannot be written, and all that is staged is kept; or what is staged is not
+            what was encoded, and nothing is.
+        KeyboardInterrupt: Ctrl-C before the order is written; all that is staged is kept.
     """
-    with writing(out):
-        staging.sync()
+    with writing(out), held_interrupts() as check:
         splits, moves = {}, []
         for split in SPLITS:
             files = staging.splits[split]
-            splits[split], moved = _finish(staging, files, split, dataset_name(out))
+            splits[split], moved = _finish(staging, files, split, dataset_name(out), check)
             moves += moved
         staging.close()
         digest = hashlib.sha256("".join(f["sha256"] for s in SPLITS for f in splits[s]["files"]).encode()).hexdigest()
@@ -58,11 +61,10 @@ def publish(staging: Staging, out: Path, meta: dict[str, Any]) -> None:
 
 def finish_publishing(out: Path) -> None:
     """Carry out publish.json where there is one; a killed process may have left it."""
-    path = out / PARTIAL / _ORDER
-    if not path.exists():
+    if not is_publishing(out):
         return
     with writing(out):
-        order = json.loads(path.read_text(encoding="utf-8"))
+        order = json.loads((out / PARTIAL / _ORDER).read_text(encoding="utf-8"))
         (out / META).unlink(missing_ok=True)
         for name in order["remove"]:
             if not any(name == move[2] for move in order["moves"]):
@@ -73,12 +75,20 @@ def finish_publishing(out: Path) -> None:
         sync_directory(out)
         text = json.dumps(order["meta"], indent=2) + "\n"
         replace_atomically(out / META, lambda file: file.write(text.encode()))
+        for path in (out / PARTIAL).iterdir():
+            if path.name != _ORDER:  # it goes last: without it nobody would clear up the rest
+                path.unlink()
         shutil.rmtree(out / PARTIAL, ignore_errors=True)
+
+
+def is_publishing(out: Path) -> bool:
+    """Return whether there is a publish.json to carry out, be it only to clear up."""
+    return (out / PARTIAL / _ORDER).exists()
 
 
 def refuse_foreign(out: Path) -> None:
     """Raise where the output folder holds tokens that fwplan did not write: they are not overwritten."""
-    if (out / META).exists() or (out / PARTIAL / _ORDER).exists() or not out.is_dir():
+    if (out / META).exists() or is_publishing(out) or not out.is_dir():
         return
     found = find_token_files(out)
     first = found[1]["train"][0] if found else next((p for p in (out / "val.bin",) if p.exists()), None)
@@ -106,24 +116,35 @@ def _carry_out(out: Path, move: _Move) -> None:
     staged.replace(out / move.name)
 
 
-def _finish(staging: Staging, files: SplitFiles, split: Split, name: str) -> tuple[dict[str, Any], list[_Move]]:
+def _finish(
+    staging: Staging, files: SplitFiles, split: Split, name: str, check: Callable[[], None]
+) -> tuple[dict[str, Any], list[_Move]]:
     """Return what meta.json says of a split, and what is to be moved, after writing the headers."""
     shards = [(files.path(i), min(files.limit, files.tokens - i * files.limit)) for i in range(files.shards)]
     if staging.kind == "nanogpt" and not shards:  # its readers expect both files
         shards = [(files.path(0), 0)]
     if len(shards) > 1:
         shards[-2:] = _balanced(files, *shards[-2:])
-    entries, moves = [], []
+    entries, moves, crc32 = [], [], 0
     for number, (path, tokens) in enumerate(shards):
         final = file_name(staging.kind, split, number, name)
+        start = header(staging.kind, tokens, files.dtype)
         with path.open("r+b") as file:
-            file.write(header(staging.kind, tokens, files.dtype))
+            file.write(start)
             sync(file)
-            size = files.offset + tokens * files.dtype.itemsize
-            file.seek(0)
-            entries.append({"name": final, "tokens": tokens, "sha256": _sha256(file, size)})
-        moves.append(_Move(path.name, size, final))
+            sha256, crc32 = _read(file, tokens * files.dtype.itemsize, start, crc32, check)
+        entries.append({"name": final, "tokens": tokens, "sha256": sha256})
+        moves.append(_Move(path.name, len(start) + tokens * files.dtype.itemsize, final))
     moves.append(_Move(f"{split}.ends", 8 * files.documents, f"{ENDS}/{split}.i64"))
+    with (files.folder / moves[-1].staged).open("rb") as file:
+        _, ends_crc32 = _read(file, moves[-1].bytes, b"", 0, check)
+    if (crc32, ends_crc32) != (files.tokens_crc32, files.ends_crc32):
+        staging.discard()
+        raise FwplanError(
+            f"what {str(staging.folder)!r} holds of {split} is not what was written there",
+            where=str(staging.folder),
+            hint="the same command starts again; if this comes back, look at the disk",
+        )
     return {"tokens": files.tokens, "documents": files.documents, "files": entries}, moves
 
 
@@ -154,11 +175,15 @@ def _pieces(file: IO[bytes], size: int) -> Iterator[bytes]:
         yield data
 
 
-def _sha256(file: IO[bytes], size: int) -> str:
-    digest = hashlib.sha256()
+def _read(file: IO[bytes], size: int, start: bytes, crc32: int, check: Callable[[], None]) -> tuple[str, int]:
+    """Return (SHA-256 of the header and `size` bytes after it, CRC-32 of those bytes, begun with `crc32`)."""
+    digest = hashlib.sha256(start)
+    file.seek(len(start))
     for piece in _pieces(file, size):
+        check()
         digest.update(piece)
-    return digest.hexdigest()
+        crc32 = zlib.crc32(piece, crc32)
+    return digest.hexdigest(), crc32
 
 
 def _old_files(out: Path) -> list[str]:

@@ -6,6 +6,7 @@ reads tokens without pyarrow or tiktoken.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,13 +28,16 @@ from fwplan.data.sidecar import META, damaged, read_meta
 from fwplan.data.tokens import TokenSequence
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
+from fwplan.locks import locked
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Iterator
 
     import numpy.typing as npt
 
 _GPT2_END = 50_256  # whose tokens a folder without meta.json is taken to hold
+READING = ".reading"  # a lock that is shared by those who train on a folder's tokens
 ENDS = "ends"  # the folder of the index of documents: its files must not look like a trainer's "train" files
 
 
@@ -106,12 +110,33 @@ class TokenShards:
     def require(self, split: Split, sequence_length: int) -> None:
         """Raise FwplanError unless a split holds one training sequence: sequence_length inputs and one more target."""
         if self.tokens(split) <= sequence_length:
-            raise FwplanError(
-                f"the {split} split holds {self.tokens(split):,} tokens; "
-                f"sequence_length {sequence_length} needs at least {sequence_length + 1:,}",
-                where=str(self.directory),
-                hint="prepare more text, raise --val-fraction or shorten sequence_length",
-            )
+            raise too_short(split, self.tokens(split), sequence_length, self.directory)
+
+
+def too_short(split: Split, tokens: int, sequence_length: int, folder: Path) -> FwplanError:
+    """Return the error for a split that holds no training sequence."""
+    return FwplanError(
+        f"the {split} split holds {tokens:,} tokens; "
+        f"sequence_length {sequence_length} needs at least {sequence_length + 1:,}",
+        where=str(folder),
+        hint="bring more text, shorten sequence_length, or give data prepare a larger --val-fraction",
+    )
+
+
+@contextmanager
+def in_use(shards: TokenShards) -> Iterator[TokenShards]:
+    """Yield the shards as they now are; while the block runs, no preparation replaces them.
+
+    Tokens that fwplan did not prepare it never replaces, so nothing is written beside them.
+
+    Raises:
+        FwplanError: they are being replaced, or are no longer what was there.
+    """
+    if shards.meta is None:
+        yield shards
+        return
+    with locked(shards.directory, "training on its tokens", shared=True, name=READING):
+        yield open_shards(shards.directory)
 
 
 def is_token_folder(path: str | os.PathLike[str]) -> bool:

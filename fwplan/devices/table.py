@@ -1,8 +1,9 @@
 """The table of known GPUs, cards.csv: each figure with its source and how far that is to be trusted. No torch.
 
 Visible totals are what torch calls total_memory, in MiB, on Linux and on Windows. dense_tflops is the dense bf16 (fp16
-where bf16 is "no") matrix rate with fp32 accumulation. compute_capability is what torch.cuda.get_device_capability
-says, on ROCm too (gfx1100 is 11.0). Cells that nobody is known to have read are empty, and stay unknown.
+where bf16 is "no") matrix rate with fp32 accumulation, fp32_tflops that of plain fp32 products. compute_capability is
+what torch.cuda.get_device_capability says, on ROCm too (gfx1100 is 11.0). Cells that nobody is known to have read are
+empty, and stay unknown.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ Segment: TypeAlias = Literal[
 Range: TypeAlias = tuple[int, int]
 Kin: TypeAlias = frozenset[str]
 
+_AMPERE = 8.0  # compute capability of the first TF32 tensor cores
 # What decides how much of the nominal memory torch sees: the class's memory and ECC, not its market. AMD keeps back
 # next to nothing, whatever the class.
 _KIN: dict[str, tuple[Kin, ...]] = {
@@ -62,13 +64,14 @@ class Device:
         windows_total_bytes_range: what torch sees on Windows.
         supports_bf16: has bf16 matrix units.
         dense_tflops: 10^12 FLOP/s of dense bf16 or fp16 matrices, accumulated in fp32.
+        fp32_tflops: 10^12 FLOP/s of plain fp32 products, without TF32.
         bandwidth_gb_s: memory bandwidth, 10^9 bytes/s.
         tdp_watts: board power.
         compute_capability: such as "8.9"; empty where torch has none.
         architecture: AMD's name for it, such as "gfx1100".
         sm_count: multiprocessors, compute units or GPU cores.
         notes: what to know about the row.
-        of_total, of_tflops, of_bandwidth, of_tdp, of_chip: the evidence for these figures.
+        of_total, of_tflops, of_fp32, of_bandwidth, of_tdp, of_chip: the evidence for these figures.
     """
 
     name: str
@@ -81,6 +84,7 @@ class Device:
     windows_total_bytes_range: Range | None
     supports_bf16: bool
     dense_tflops: float | None
+    fp32_tflops: float | None
     bandwidth_gb_s: float | None
     tdp_watts: float | None
     compute_capability: str
@@ -90,9 +94,15 @@ class Device:
     notes: str
     of_total: Evidence
     of_tflops: Evidence
+    of_fp32: Evidence
     of_bandwidth: Evidence
     of_tdp: Evidence
     of_chip: Evidence
+
+    @property
+    def has_tf32(self) -> bool:
+        """Whether its tensor cores take fp32 as TF32: NVIDIA's from Ampere on; on ROCm torch wants more than a flag."""
+        return self.vendor == "nvidia" and float(self.compute_capability) >= _AMPERE
 
     @property
     def consumer(self) -> bool:
@@ -132,6 +142,7 @@ def _device(row: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> Device
         windows_total_bytes_range=_visible(row, "windows"),
         supports_bf16=row["bf16"] == "yes",
         dense_tflops=_figure(row["dense_tflops"]),
+        fp32_tflops=_figure(row["fp32_tflops"]),
         bandwidth_gb_s=_figure(row["bandwidth_gb_s"]),
         tdp_watts=_figure(row["tdp_watts"]),
         compute_capability=row["compute_capability"],
@@ -141,6 +152,7 @@ def _device(row: Mapping[str, str], rows: Iterable[Mapping[str, str]]) -> Device
         notes=row["notes"],
         of_total=Evidence(row["visible_source"], row["visible_confidence"]) if measured else kin,
         of_tflops=_evidence(row, "tflops"),
+        of_fp32=_evidence(row, "fp32"),
         of_bandwidth=_evidence(row, "bandwidth"),
         of_tdp=_evidence(row, "tdp"),
         of_chip=Evidence(row["chip_source"], None),

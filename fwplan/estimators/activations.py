@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.estimators.kept import block_bytes, kept_bytes, mask_width, statistics_bytes
 from fwplan.estimators.line import Line
+from fwplan.estimators.loss import forward_logit_bytes
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import largest
 
@@ -78,7 +79,7 @@ def _forward_line(s: Sizes) -> Line:
     if s.chunked:
         loss = (2 * s.r + s.a) * u + 4 * s.V * s.C + 8 * s.n * s.V + copies
     else:
-        loss = (s.r + s.a) * u + (8 + (s.a if s.a != 4 else 0)) * s.N * s.V + copies
+        loss = (s.r + s.a) * u + forward_logit_bytes(s) * s.N * s.V + copies
     return Line(
         "recomputed: top block's forward, beyond the loss", largest((2 * s.r + 8 * s.a) * u - loss, 0), None, None,
         Phase.LOSS_FORWARD, "transient", "(2*r + 8*a)*N*C less the loss's, where positive", _SAVED,

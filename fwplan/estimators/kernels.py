@@ -7,25 +7,32 @@ Evidence: gollem's GPT-2 124M on an H100 and a 24 GB Ampere GeForce, micro-batch
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from fwplan.spec import TrainSpec
 
 Family = Literal["geforce", "hopper", "other"]
-HEAD_DIM = 64  # assumed where "math" attention materialises its scores
 
 
 @dataclass(frozen=True)
 class Efficiency:
-    """Shares of a card's half-precision peak: of full products, of FlashAttention, of fp32 products."""
+    """What full products reach of a card's half-precision peak, FlashAttention of it, plain fp32 products of theirs."""
 
     product: float
     attention: float
     fp32: float
 
 
+# The last column was no part of the fit: it is what the fp32 rows leave when all else of the step is taken off.
+# geforce: gollem's RTX 3090 at micro-batch 1, 90 ms a step: 0.55 to 0.7 of 35.6 TFLOPS; its 128 fp32 lanes share their
+# path with integers. hopper: gollem's H100 baseline, 38 ms: 0.8 of 67. other: nanoGPT's attention in plain fp32 on an
+# A100 is recalled as 1,000 ms for 16 x 1,024 tokens: 0.9 of 19.5. Rejected: shares of the half-precision peak (0.40,
+# 0.10, 0.20), which are TF32's rate on an A100 and lie above the peak of a T4 or V100.
 OF: dict[Family, Efficiency] = {
-    "geforce": Efficiency(1.0, 0.60, 0.40),
-    "hopper": Efficiency(0.70, 0.17, 0.10),
-    "other": Efficiency(0.82, 0.32, 0.20),
+    "geforce": Efficiency(1.0, 0.60, 0.70),
+    "hopper": Efficiency(0.70, 0.17, 0.80),
+    "other": Efficiency(0.82, 0.32, 0.90),
 }
 BANDWIDTH_SHARE = 0.7  # of the data sheet's figure
 WASTE_CHARGED = 1.0  # of a last wave's idle SMs
@@ -37,12 +44,54 @@ LOGIT_BYTES = {"full": (10.0, 24.0), "chunked": (30.0, 30.0)}
 # More of them where 8 does not divide the vocabulary: copies for padding, or slow products. All gollem rows are such.
 UNPADDED_LOGIT_BYTES = 12.0
 PURE_SHARE = 0.97
-SCORE_PASSES = 2.8
+# Fused attention in fp32 takes so much longer than in half precision: xformers' kernel, which torch's "efficient" is,
+# 5,843 us against 1,679 on an A100 (64 x 1,024 tokens, 16 heads of 64; facebookresearch/xformers pull request 587).
+FP32_ATTENTION = 3.5
 CAST_BYTES = 12.0  # fp32 weight read, bf16 copy written; bf16 gradient read, fp32 one written
 ACCUMULATE_BYTES = 8.0
-OPTIMIZER_BYTES = {"fused": 40.0, "foreach": 100.0, "for_loop": 100.0}
+# Passes over all weights, counted in torch.optim: a fused AdamW reads weight, gradient and both moments and writes all
+# but the gradient (7); foreach decays (2), updates the moments (3 + 2 + 3), takes root, quotient and epsilon
+# (2 + 2 + 2) and adds (4). 7 to 20 is 61 to 177 ms, as duoan/cs336 measured. Tensor by tensor much of it stays in the
+# card's cache: on gollem's RTX 3090 (tiny rows) for_loop takes 3.5 to 4.8 ms more than fused, 6 passes, not 13. SGD:
+# gradient, weight and momentum (5; 3 without), op by op decay, momentum, weight (11, 6); for_loop less, as AdamW's.
+# Clipping reads the gradients, then scales them. Rejected: 40, 100 and 100 bytes a parameter for all optimizers.
+PASSES = {
+    "adamw": {"fused": 7, "foreach": 20, "for_loop": 13},
+    "sgd, momentum": {"fused": 5, "foreach": 11, "for_loop": 8},
+    "sgd": {"fused": 3, "foreach": 6, "for_loop": 4},
+    "adamw_8bit": {"fused": 3},  # the weight and the gradient; its moments are STATE_8BIT_BYTES
+}
+CLIP_PASSES = 3
+STATE_8BIT_BYTES = 4.0  # two moments, a byte each, read and written; their scales are a 64th of that
 
 KERNELS_PER_BLOCK = (30.0, 70.0)
 LAUNCH_SECONDS = 4.8e-6
 HOST_BLOCK_SECONDS = (0.59e-3, 0.56e-3)
-OPTIMIZER_HOST_SECONDS = {"fused": 39e-6, "foreach": 40e-6, "for_loop": 100e-6}
+# A tensor's share of clipping and optimizer, and what each kernel that is launched for it alone adds. The fit gave 39,
+# 40 and 100 us for a fused, foreach and for_loop AdamW, which launches eight a tensor. On an H100 the first is not
+# hidden behind the GPU's work (gollem's micro-batches 4 and 8 would be 18 % too fast), the second is (its fp32 row).
+TENSOR_HOST_SECONDS = 40e-6
+KERNEL_HOST_SECONDS = 7.5e-6
+KERNELS_PER_TENSOR = {"adamw": 8, "sgd": 4, "adamw_8bit": 1}
+
+
+def launch_seconds(train: TrainSpec) -> float:
+    """Return the seconds in which the host launches the optimizer's kernels for one tensor, where it has its own."""
+    alone = train.optimizer_impl == "for_loop" or train.optimizer == "adamw_8bit"
+    return KERNEL_HOST_SECONDS * KERNELS_PER_TENSOR[train.optimizer] if alone else 0.0
+
+
+def score_bytes(train: TrainSpec) -> tuple[int, int]:
+    """Return bytes read and written per score of an attention by formula: forward, backward.
+
+    Counted in fwplan/model/gpt.py's, which is nanoGPT's. Forward: the product writes a score, a; scaling 2 a;
+    masked_fill copies, then fills, 4 a; softmax 2 w; the second product reads it, a. Backward: its gradient a, that of
+    v a, softmax 3 w, masked_fill 4 a, scaling 2 a, the gradients of q and k 2 a. Under autocast softmax is in fp32,
+    between two casts of a + 4 each way. Compiled, all between the products is one kernel each way that reads and writes
+    once, and keeps the probabilities in fp32. Rejected: 2.8 passes forward and twice that backward, for either.
+    """
+    a = 4 if train.dtype == "float32" else 2
+    if train.compile:
+        return 4 * a + 4, 6 * a + 4
+    w, casts = (4, 2 * (a + 4)) if train.dtype in {"bfloat16", "float16"} else (a, 0)
+    return 8 * a + 2 * w + casts, 10 * a + 3 * w + casts

@@ -1,8 +1,9 @@
 """The logits family of an eager loss: logits, their fp32 copy, log-probabilities and their gradients; full, chunked.
 
-Eager cross-entropy holds at its peak three fp32 tensors of shape (N, V), 12 bytes a logit, plus the half-precision
-logits where the caller still holds them. A chunked loss holds one chunk at a time, and stays eager in a compiled step,
-whose own logits family is in compiled_loss.py.
+Eager cross-entropy of logits in fp32 holds at its peak three tensors of shape (N, V), 12 bytes a logit; of
+half-precision logits as they are, as nanoGPT has it, 10 under CUDA's autocast; and the logits where the caller still
+holds them. A chunked loss holds one chunk at a time, and stays eager in a compiled step, whose own logits family is in
+compiled_loss.py.
 """
 
 from __future__ import annotations
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from fwplan.spec import TrainSpec
 
 _EAGER = "traced: log_softmax saves its output; its backward holds that, the incoming and the outgoing gradient"
+_AS_THEY_ARE = (
+    "traced: F.cross_entropy passes its logits' dtype on, which autocast respects in log_softmax; nll_loss is in fp32"
+)
 _CHUNKED = "fwplan/model/loss.py, traced"
 _FORWARD, _BACKWARD, _HEAD = Phase.LOSS_FORWARD, Phase.LOSS_BACKWARD, Phase.HEAD_BACKWARD
 _LOSS = _FORWARD | _BACKWARD
@@ -46,7 +50,9 @@ def loss_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
             "gradient: head, half precision", s.a * s.V * s.C, (s.V, s.C), s.a_dtype,
             _HEAD, "transient", "a*V*C", "traced",
         )  # fmt: skip
-    yield from _eager(s)
+    yield from _as_they_are(s) if takes_logits_as_they_are(s) else _eager(s)
+    if s.returns_logits:
+        yield _held_by_forward(s)
     if train.keeps_logits:
         yield _logits(s, "logits held by the caller", s.a, EVERY_PHASE, "persistent", "a*N*V")
 
@@ -73,6 +79,39 @@ def _eager(s: Sizes) -> Iterator[Line]:
     yield _logits(s, "gradient: logits", 4, _BACKWARD)
     if not s.autocast:
         yield _logits(s, "gradient: logits, at the head", s.a, _HEAD, formula="a*N*V")
+
+
+def takes_logits_as_they_are(s: Sizes) -> bool:
+    """Return whether log_softmax is taken in half precision: CPU's autocast casts cross_entropy_loss as a whole."""
+    return s.returns_logits and s.a != 4 and (s.cuda or not s.autocast)
+
+
+def forward_logit_bytes(s: Sizes) -> int:
+    """Return bytes a logit at the widest moment of an eager loss's forward."""
+    if takes_logits_as_they_are(s):
+        return 2 * s.a + (4 if s.autocast else 0)
+    return 8 + (s.a if s.a != 4 else 0)
+
+
+def _as_they_are(s: Sizes) -> Iterator[Line]:
+    yield _logits(s, "logits", s.a, _FORWARD, formula="a*N*V")
+    yield _logits(s, "log-probabilities", s.a, _LOSS, "saved", "a*N*V", _AS_THEY_ARE)
+    if s.autocast:
+        yield _logits(s, "log-probabilities in fp32", 4, _LOSS, "saved", source=_AS_THEY_ARE)
+        yield _logits(s, "gradient: log-probabilities", 4, _BACKWARD, source=_AS_THEY_ARE)
+        return
+    yield _logits(s, "gradient: log-probabilities", s.a, _BACKWARD, formula="a*N*V", source=_AS_THEY_ARE)
+    yield _logits(s, "gradient: logits", s.a, _BACKWARD | _HEAD, formula="a*N*V", source=_AS_THEY_ARE)
+
+
+def _held_by_forward(s: Sizes) -> Line:
+    """Return what nanoGPT's forward has names for until it returns: tok_emb, pos_emb and the final LayerNorm's x."""
+    final = s.r * s.N * s.C if s.autocast else 0  # without a cast it is the head's input itself
+    return Line(
+        "embeddings and x, held by the forward", s.r * (s.N + s.T) * s.C + final, (s.B, s.T, s.C), s.r_dtype,
+        _FORWARD, "transient", "2*r*N*C + r*T*C" if s.autocast else "r*N*C + r*T*C",
+        "nanoGPT's model.py: local variables live until the function returns; traced",
+    )  # fmt: skip
 
 
 def chunked_lines(s: Sizes) -> Iterator[Line]:

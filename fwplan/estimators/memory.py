@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import overhead
-from fwplan.estimators.activations import block_backward_lines, saved_lines, weight_copy_lines
+from fwplan.estimators.activations import block_backward_lines, weight_copy_lines
+from fwplan.estimators.activations import saved_lines as activation_lines
 from fwplan.estimators.attention import attention_lines
 from fwplan.estimators.compiled import compiled_lines
+from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
 from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
 from fwplan.estimators.loss import loss_lines
-from fwplan.estimators.optimizer import gradient_lines, persistent_lines, step_lines
+from fwplan.estimators.optimizer import gradient_lines, persistent_lines, saved_lines, step_lines
 from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 
@@ -81,6 +83,25 @@ def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
     return sum([line.bytes for line in alive if line.status == "prior"]) / sum([line.bytes for line in alive])
 
 
+def evaluation_memory(spec: RunSpec) -> Memory:
+    """Return the peak allocated bytes of a run that only evaluates, in micro-batches of its training's size.
+
+    There are no gradients, and AdamW makes its moments in the first step, which never comes.
+    """
+    s = sizes(spec)
+    s = s._replace(evaluates=True, evaluated=s.N)
+    weights = next(iter(saved_lines(s, spec.train)))
+    inner = compiled_evaluation_lines(s) if s.compiled else evaluation_lines(s)
+    lines = tuple(
+        [line for line in (weights, *inner, *([_workspaces_line(_card(spec))] if s.cuda else [])) if line.bytes]
+    )
+    totals = phase_totals(lines, phases_of(s) & EVALUATION)
+    phase = max(totals, key=totals.__getitem__)
+    peak = totals[phase]
+    status: Status = "exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior"
+    return Memory(lines, totals, phase, peak, peak, _interval(spec, s, lines, peak), status)
+
+
 def phases_of(s: Sizes) -> Phase:
     """Return the phases that a run of this kind has."""
     return _phases(s.chunked, s.sums_tied_gradients, s.evaluates, s.scores, s.compiled)
@@ -106,20 +127,26 @@ def memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
     else:
         lines += gradient_lines(s)
         lines += weight_copy_lines(s)
-        lines += saved_lines(s)
+        lines += activation_lines(s)
         lines += attention_lines(s)
         lines += loss_lines(s, spec.train)
         lines += block_backward_lines(s)
         lines += evaluation_lines(s)
     if s.cuda:
-        lines.append(_WORKSPACES)
+        lines.append(_workspaces_line(_card(spec)))
     return lines
 
 
-_WORKSPACES = Line(
-    "cuBLAS workspaces", int(overhead.CUDA_WORKSPACES.point), None, None, EVERY_PHASE, "persistent", "constant",
-    "fitted to published peaks, see fwplan/estimators/overhead.py", "prior",
-)  # fmt: skip
+def _card(spec: RunSpec) -> str | None:
+    return spec.device.name if spec.device else None
+
+
+@cache
+def _workspaces_line(card: str | None) -> Line:
+    return Line(
+        "cuBLAS workspaces", int(overhead.workspaces(card).point), None, None, EVERY_PHASE, "persistent",
+        "2 handles", "aten/src/ATen/cuda/CublasHandlePool.cpp, see fwplan/estimators/overhead.py", "prior",
+    )  # fmt: skip
 
 
 def is_traced(spec: RunSpec) -> bool:
@@ -129,22 +156,52 @@ def is_traced(spec: RunSpec) -> bool:
 
 
 def relative_error(train: TrainSpec) -> float:
-    """Return how far from the formula this mode's peak may be, beside what is known in bytes."""
+    """Return how far from the formula a peak may be, beside what is known in bytes: the least sure part decides."""
+    errors = [overhead.EAGER_ERROR]
     if train.compile:
-        return overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE
+        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE)
     if train.parallel != "none":
-        return overhead.UNPROVEN_ERROR
-    return overhead.QUANTISED_ERROR if train.optimizer == "adamw_8bit" else overhead.EAGER_ERROR
+        errors.append(overhead.UNPROVEN_ERROR)
+    if train.optimizer == "adamw_8bit":
+        errors.append(overhead.QUANTISED_ERROR)
+    return max(errors)
+
+
+def bytes_above(spec: RunSpec, tokens: Any) -> Any:
+    """Return what a peak may hold beyond the formula, in bytes, for a micro-batch of so many tokens, or arrays of them.
+
+    Larger workspaces, and of a compiled full loss a second padded copy of the logits' gradient (overhead.py).
+    """
+    if spec.device is not None and spec.device.type != "cuda":
+        return 0 * tokens
+    likely = overhead.workspaces(_card(spec))
+    train, vocabulary = spec.train, spec.model.vocab_size
+    pads = train.compile and train.loss == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    return int(likely.high - likely.point) + (2 * vocabulary if pads else 0) * tokens
 
 
 def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> tuple[int, int]:
-    """Return the least and the most that the peak may be, in bytes."""
-    low = high = allocated
-    if s.cuda:
-        low -= int(overhead.CUDA_WORKSPACES.point - overhead.CUDA_WORKSPACES.low)
-        high += int(overhead.CUDA_WORKSPACES.high - overhead.CUDA_WORKSPACES.point)
-    if spec.train.compile and s.cuda and not (s.chunked or spec.train.returns_logits):
-        low -= s.a * s.N * s.V  # the gradient may be written over the logits, where nobody else holds them
+    """Return the least and the most that the live tensors may be, in bytes."""
     error = relative_error(spec.train)
-    floor = sum([line.bytes for line in lines if line.kind == "persistent" and line.status != "prior"])
-    return max(int(low - error * allocated), floor), int(high + error * allocated)
+    low, high = (1 - error) * _least(spec, s, lines, allocated), (1 + error) * allocated + bytes_above(spec, s.N)
+    if s.cuda:
+        likely = overhead.workspaces(_card(spec))
+        low -= likely.point - likely.low
+    return max(int(low), _at_the_optimizer_step(lines)), int(high)
+
+
+def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> int:
+    """Return the peak if the logits' gradient is written over the logits, where nobody else holds them.
+
+    That is gained in the phases of the loss alone: another phase's peak stays.
+    """
+    if not (spec.train.compile and s.cuda) or s.chunked or spec.train.returns_logits:
+        return allocated
+    others = [line for line in lines if line.name != "gradient: logits"]
+    return max(phase_totals(others, phases_of(s)).values())
+
+
+def _at_the_optimizer_step(lines: Sequence[Line]) -> int:
+    """Return what no run does without: weights, moments and all gradients, as far as they are known to the byte."""
+    bit = Phase.OPTIMIZER_STEP.value
+    return sum([line.bytes for line in lines if int(line.phases) & bit and line.status != "prior"])

@@ -40,7 +40,7 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
     yield from saved_lines(s, train)
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
-    if train.parallel == "ddp":
+    if train.parallel in {"ddp", "zero1"}:  # torch's ZeroRedundancyOptimizer shards the moments of a model in DDP
         yield Line(
             "DDP buckets", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P",
             "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",

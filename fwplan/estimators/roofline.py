@@ -22,12 +22,18 @@ class Card:
 
     Attributes:
         matrix_flops: dense half-precision peak with fp32 accumulation, FLOP/s.
+        fp32_flops: peak of plain fp32 products, FLOP/s.
+        bf16: whether its matrix units take bf16; others emulate it.
+        tf32: whether they take fp32 as TF32.
         bandwidth: of its memory, bytes/s.
         multiprocessors: SMs, which share a product's tiles in waves.
         family: which efficiencies of kernels.py hold: "geforce", "hopper" or "other".
     """
 
     matrix_flops: float
+    fp32_flops: float
+    bf16: bool
+    tf32: bool
     bandwidth: float
     multiprocessors: int
     family: kernels.Family
@@ -50,8 +56,18 @@ class MicroStep:
     @property
     def seconds(self) -> Any:
         """What the micro-step takes: the GPU's work, or the host's where the GPU waits for it."""
-        gpu = self.linear + self.head + self.attention + self.elementwise + self.loss + self.weights
-        return _larger(gpu + self.recomputed + self.launches, self.host)
+        return _larger(self.gpu, self.host)
+
+    @property
+    def gpu(self) -> Any:
+        """The GPU's work alone."""
+        work = self.linear + self.head + self.attention + self.elementwise + self.loss + self.weights
+        return work + self.recomputed + self.launches
+
+    @property
+    def ahead(self) -> Any:
+        """How far the host is ahead of the GPU when all of the micro-step is launched."""
+        return _larger(self.gpu - self.host, 0.0 * self.host)
 
 
 def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
@@ -66,6 +82,18 @@ def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float)
     compute = 2.0 * M * N * K / rate * (1 + kernels.WASTE_CHARGED * (waste - 1))
     traffic = width * (1.0 * M * K + 1.0 * N * K + 1.0 * M * N) / (card.bandwidth * kernels.BANDWIDTH_SHARE)
     return _larger(compute, traffic)
+
+
+def product_rate(card: Card, train: TrainSpec) -> float:
+    """Return the FLOP/s of full products in this mode: on matrix units, in TF32 at half their rate, or in plain fp32.
+
+    Plain fp32 is PyTorch's default, and what bf16 is converted to where the card has no units for it.
+    """
+    share = kernels.OF[card.family]
+    plain = card.fp32_flops * share.fp32
+    if train.dtype == "float32":
+        return card.matrix_flops / 2 * share.product if train.tf32 and card.tf32 else plain
+    return card.matrix_flops * share.product if card.bf16 or train.dtype == "float16" else plain
 
 
 def _larger(a: Any, b: Any) -> Any:
@@ -112,8 +140,7 @@ def micro_step(
     known = {} if known is None else known
     N, V = B * T, model.vocab_size
     p, a = _widths(train)
-    family = kernels.OF[card.family]
-    rate = card.matrix_flops * (family.fp32 if train.dtype == "float32" else family.product)
+    rate = product_rate(card, train)
     bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
     chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
     if (card, rate) not in known:
@@ -122,7 +149,7 @@ def micro_step(
         known[card, rate, chunk] = _head_products(card, N, C, V, chunk, a, rate)
     forward, backward = known[card, rate]
     linear, head = L * (forward + backward), known[card, rate, chunk]
-    scores, scores_backward = _attention(train, card, N * T * C, B * T * T * C / kernels.HEAD_DIM, a, family)
+    scores, scores_backward = _attention(model, train, card, rate, N * T * C)
     eager = 0 if train.compile else 1
     channel = kernels.CHANNEL_BYTES[eager] * (kernels.PURE_SHARE if train.dtype == "pure_bfloat16" else 1)
     between = L * N * C * channel / bandwidth
@@ -147,29 +174,46 @@ def micro_step(
     )
 
 
-def optimizer_seconds(model: ModelSpec, train: TrainSpec, card: Card, *, C: Any, L: Any, shards: int = 1) -> Any:
-    """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches."""
-    traffic = kernels.OPTIMIZER_BYTES[train.optimizer_impl] * total_parameters(model, L, C) / shards
-    return _larger(
-        traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE),
-        (12 if model.bias else 6) * L * kernels.OPTIMIZER_HOST_SECONDS[train.optimizer_impl],
-    )
+def optimizer_seconds(
+    model: ModelSpec, train: TrainSpec, card: Card, *, C: Any, L: Any, shards: int = 1, ahead: Any = 0.0
+) -> Any:
+    """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches.
+
+    A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
+    """
+    traffic = _widths(train)[0] * total_parameters(model, L, C) * _passes(train) / shards
+    if train.optimizer == "adamw_8bit":
+        traffic = traffic + kernels.STATE_8BIT_BYTES * total_parameters(model, L, C) / shards
+    tensors = (12 if model.bias else 6) * L
+    moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
+    if train.optimizer == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: neither hides the other
+        return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
+    host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
+    return _larger(moving, host)
 
 
-def _attention(
-    train: TrainSpec, card: Card, causal: Any, scores: Any, width: int, family: kernels.Efficiency
-) -> tuple[Any, Any]:
-    """Return the forward and backward seconds of one block's attention.
+def _passes(train: TrainSpec) -> int:
+    """Return how often clipping and the optimizer read or write an element of every weight."""
+    kind = f"{train.optimizer}, momentum" if train.optimizer == "sgd" and train.momentum else train.optimizer
+    return kernels.PASSES[kind][train.optimizer_impl] + (kernels.CLIP_PASSES if train.grad_clip else 0)
+
+
+def _attention(model: ModelSpec, train: TrainSpec, card: Card, rate: float, causal: Any) -> tuple[Any, Any]:
+    """Return the forward and backward seconds of one block's attention; causal is T^2 C over all sequences.
 
     Forward 2 T^2 C FLOPs a sequence (two products, half of them masked), backward 5 (five products). "math" computes
-    the masked half too, without fusing: every score is written and read several times.
+    the masked half too, and writes and reads every score several times; compiled in fp32 it is a fused kernel.
     """
-    if train.attention == "math":
-        rate = card.matrix_flops * (family.fp32 if train.dtype == "float32" else family.product)
-        traffic = scores * width * kernels.SCORE_PASSES / (card.bandwidth * kernels.BANDWIDTH_SHARE)
-        return 4.0 * causal / rate + traffic, 8.0 * causal / rate + 2 * traffic
-    rate = card.matrix_flops * family.attention * (family.fp32 if train.dtype == "float32" else 1)
-    return 2.0 * causal / rate, 5.0 * causal / rate
+    family = kernels.OF[card.family]
+    fused = card.matrix_flops * family.attention
+    if train.dtype == "float32":
+        fused = fused / kernels.FP32_ATTENTION if card.tf32 else rate * family.attention / family.product
+    fp32, masked = train.dtype == "float32", train.attention == "math"
+    if masked and not (train.compile and fp32 and not model.dropout):
+        forward, backward = kernels.score_bytes(train)
+        scores = causal * model.n_head / model.n_embd / (card.bandwidth * kernels.BANDWIDTH_SHARE)
+        return 4.0 * causal / rate + forward * scores, 8.0 * causal / rate + backward * scores
+    return (1 + masked) * 2.0 * causal / fused, (1 + masked) * 5.0 * causal / fused
 
 
 def _widths(train: TrainSpec) -> tuple[int, int]:

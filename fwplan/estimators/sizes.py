@@ -52,6 +52,7 @@ class Sizes(NamedTuple):  # made for every estimate: a frozen dataclass takes 5 
     accumulates: bool
     tied: bool
     chunked: bool
+    returns_logits: bool  # from nanoGPT's forward, which takes their cross-entropy as they are
     compiled: bool
     cuda: bool
     flash: bool  # FlashAttention, which has scratch of its own in backward; fp32 takes the efficient kernel
@@ -115,6 +116,7 @@ def sizes(spec: RunSpec) -> Sizes:
         accumulates=train.grad_accum_steps > 1,
         tied=model.tied_embeddings,
         chunked=train.loss == "chunked",
+        returns_logits=train.returns_logits,
         compiled=train.compile,
         cuda=spec.device is None or spec.device.type == "cuda",
         flash=train.attention == "flash" and a == 2,

@@ -161,7 +161,7 @@ def step_parts(
 
         def parts(card: Card) -> tuple[Any, Any]:
             micro = micro_step(model, train, card, B=B, C=C, L=L, T=T, known=known)
-            return micro.seconds, optimizer_seconds(model, train, card, C=C, L=L, shards=shards)
+            return micro.seconds, optimizer_seconds(model, train, card, C=C, L=L, shards=shards, ahead=micro.ahead)
 
         fast = parts(hardware.fast)
         slow = fast if hardware.slow == hardware.fast else parts(hardware.slow)

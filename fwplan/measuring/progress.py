@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import TYPE_CHECKING
 
 from fwplan.measuring.modes import describe
+from fwplan.streams import notes
 from fwplan.units import duration, gib
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ class Progress:
         self.count, self.number = count, 0
         self.expected_left, self.expected_done = expected, 0.0
         self.begin = time.monotonic()
+        self.stream = notes()
 
     @property
     def pace(self) -> float:
@@ -45,8 +46,8 @@ class Progress:
         self._say(f"{text}\n")
 
     def _say(self, text: str) -> None:
-        sys.stderr.write(text)
-        sys.stderr.flush()
+        self.stream.write(text)
+        self.stream.flush()
 
 
 def outcome(result: Result) -> str:

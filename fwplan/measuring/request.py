@@ -49,7 +49,8 @@ class MeasureReport:
     known: int  # specs that had a result before
     left: int  # for lack of time
     command: str  # goes on
-    problem: FwplanError | None  # nothing was measured, or the store for estimates could not be written
+    problem: FwplanError | None  # nothing was measured
+    unsaved: FwplanError | None = None  # why the store for estimates could not be written
 
 
 def run_request(request: MeasureRequest) -> MeasureReport:
@@ -73,7 +74,8 @@ def run_request(request: MeasureRequest) -> MeasureReport:
         known=len(asked) - (len(pending) - left),
         left=left,
         command=request.command,
-        problem=_nothing_measured(asked) or campaign.unsaved,
+        problem=_nothing_measured(asked),
+        unsaved=campaign.unsaved,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Literal, TypeAlias
 
+from fwplan.budget import device_use
 from fwplan.estimators.memory import estimate_memory, unsupported
 from fwplan.measurement import Measurement  # noqa: TC001  # pydantic reads it when the class is made
 from fwplan.spec import Bytes, Count, RunSpec, Spec
@@ -132,7 +133,7 @@ def predict(spec: RunSpec) -> Predicted | None:
     step, whole = estimate_memory(alone), estimate_memory(spec)
     return Predicted(
         allocated_bytes=step.allocated_bytes,
-        interval=step.allocated_interval,
+        interval=device_use(alone, step, spec.device.type if spec.device else "cuda", None).allocated.ends,
         phase=step.phase.label,
         evaluation_bytes=whole.evaluation_bytes,
         status=step.status,

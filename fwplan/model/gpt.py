@@ -111,14 +111,17 @@ class Trunk(nn.Module):
 
     def forward(self, idx: Tensor) -> Tensor:
         positions = torch.arange(idx.size(1), device=idx.device)
-        x = self.drop(self.wte(idx) + self.wpe(positions))
+        hidden: Tensor = self.ln_f(self.blocks(self.drop(self.wte(idx) + self.wpe(positions))))
+        return hidden
+
+    def blocks(self, x: Tensor) -> Tensor:
+        """Return the residual stream (B, T, C) after all blocks, some of which are recomputed in backward."""
         for i, block in enumerate(self.h):
             if self.training and self.checkpoint_every and i % self.checkpoint_every == 0:
                 x = checkpoint(block, x, use_reentrant=False, preserve_rng_state=self.drop.p > 0)
             else:
                 x = block(x)
-        hidden: Tensor = self.ln_f(x)
-        return hidden
+        return x
 
 
 class GPT(nn.Module):

@@ -12,6 +12,7 @@ from fwplan.units import gib, si
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwplan.commands.explain import Explanation
     from fwplan.estimation import Estimate
     from fwplan.oom.log import Log
     from fwplan.oom.tensors import Candidate
@@ -21,10 +22,15 @@ _CAPACITY_OFF = 0.03  # a card's own total differs by less between drivers
 _LIVE_OFF = 0.05
 
 
-def contradictions(log: Log, estimate: Estimate, found: list[Candidate]) -> Iterator[str]:
+def contradictions(log: Log, explanation: Explanation, found: list[Candidate]) -> Iterator[str]:
     """Yield, as sentences, what the log says otherwise than the config."""
+    estimate = explanation.estimate
     yield from _printed(log, estimate)
     yield from _compiled(log, estimate)
+    yield from _foreach(log, estimate)
+    yield from _device(log, explanation.loaded.spec)
+    if estimate.memory is None:
+        return
     yield from _capacity(log, estimate)
     yield from _size(log, estimate, found)
     yield from _live(log, estimate)
@@ -49,6 +55,23 @@ def _printed(log: Log, estimate: Estimate) -> Iterator[str]:
 def _compiled(log: Log, estimate: Estimate) -> Iterator[str]:
     if log.compiled and not estimate.spec.train.compile:
         yield "the log is of a compiled run, the config says compile = False"
+
+
+def _foreach(log: Log, estimate: Estimate) -> Iterator[str]:
+    implementation = estimate.spec.train.optimizer_impl
+    if log.foreach and implementation != "foreach":
+        yield f"the log's optimizer steps by foreach, the config's is {implementation.replace('_', ' ')}"
+
+
+_MEMORY = {"cuda": "a CUDA device's", "xpu": "an Intel GPU's", "mps": "an Apple GPU's", "cpu": "the machine's own"}
+
+
+def _device(log: Log, config: RunSpec | None) -> Iterator[str]:
+    ours = config.device.type if config and config.device else "cuda"  # its own: the estimate's is the log's card
+    theirs = "cuda" if log.message.backend == "hip" else log.message.backend  # torch calls both cuda
+    if theirs != ours:
+        there = f"; if it ran there: -- --device={theirs}" if theirs != "xpu" else ""
+        yield f"the memory that ran out was {_MEMORY[theirs]}, the config's run takes {_MEMORY[ours]}{there}"
 
 
 def _capacity(log: Log, estimate: Estimate) -> Iterator[str]:

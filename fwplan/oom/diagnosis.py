@@ -6,17 +6,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.devices import gpus
-from fwplan.estimators.overhead import CUDA_CONTEXT
 from fwplan.oom.contradictions import contradictions
+from fwplan.oom.findings import findings
 from fwplan.oom.guesses import Logits, logits
-from fwplan.oom.tensors import Candidate, candidates, tells_size
+from fwplan.oom.tensors import Candidate, candidates
 from fwplan.spec import DeviceSpec
 from fwplan.target import Target
-from fwplan.units import MIB, gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from fwplan.commands.explain import Explanation
     from fwplan.estimators.line import Line
     from fwplan.fixes import Fix
@@ -64,8 +61,10 @@ class Diagnosis:
         return sorted(lines, key=lambda line: -line.bytes)
 
     def helpful(self) -> list[Fix]:
-        """Return the fixes that help, in order."""
-        return [fix for fix in self.explanation.fixes if fix.helps] if self.explanation else []
+        """Return the fixes that help, in order; none where the log is not of this config's run."""
+        if self.explanation is None or self.contradictions:
+            return []
+        return [fix for fix in self.explanation.fixes if fix.helps]
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as `explain --log --json` prints it."""
@@ -85,20 +84,25 @@ class Diagnosis:
             "findings": list(self.findings),
             "contradictions": list(self.contradictions),
             "saves_bytes": {fix.change: fix.saved_bytes for fix in self.helpful()},
-            "config": self.explanation.as_dict() if self.explanation else None,
+            "config": self._config(),
         }
+
+    def _config(self) -> dict[str, Any] | None:
+        if self.explanation is None:
+            return None
+        return self.explanation.as_dict() | ({"fixes": []} if self.contradictions else {})
 
 
 def diagnose(log: Log, explanation: Explanation | None) -> Diagnosis:
     """Return what a log says, beside what its config predicts where one is given."""
-    estimate = explanation.estimate if explanation else None
     found: list[Candidate] = []
     against: tuple[str, ...] = ()
-    if estimate is not None and estimate.memory is not None:
-        found = candidates(log, estimate.memory, estimate.spec.model)
-        against = tuple(contradictions(log, estimate, found))
-    guesses = () if estimate else tuple(logits(log))[:_GUESSES]
-    return Diagnosis(log, explanation, tuple(found), guesses, tuple(_findings(log)), against)
+    if explanation is not None:
+        estimate = explanation.estimate
+        found = candidates(log, estimate.memory, estimate.spec.model) if estimate.memory else []
+        against = tuple(contradictions(log, explanation, found))
+    guesses = () if explanation else tuple(logits(log))[:_GUESSES]
+    return Diagnosis(log, explanation, tuple(found), guesses, tuple(findings(log)), against)
 
 
 def target_of_log(message: Message) -> Target | None:
@@ -106,51 +110,7 @@ def target_of_log(message: Message) -> Target | None:
     if message.capacity is None or message.backend not in {"cuda", "hip"} or message.capacity.bytes <= 0:
         return None
     total = round(message.capacity.bytes)
-    device = DeviceSpec(type="cuda", total_bytes=total, in_use_bytes=min(total, round(_others(message))))
+    device = DeviceSpec(type="cuda", total_bytes=total, in_use_bytes=min(total, round(message.others)))
     cards = tuple(gpu for gpu in gpus() if gpu.total_bytes and abs(gpu.total_bytes / total - 1) < _SAME_CARD)
     found = cards if message.backend == "cuda" else ()
     return Target(device, found, notes=("the card is the log's: its capacity, less what others held",))
-
-
-def _others(message: Message) -> float:
-    """Return the bytes that other processes held when it happened, as far as the message says."""
-    if message.others or message.capacity is None or message.free is None:
-        return message.others
-    mine = message.in_use.bytes if message.in_use else None
-    if mine is None and message.reserved is not None:
-        mine = message.reserved.bytes + CUDA_CONTEXT.high
-    return max(0.0, message.capacity.bytes - message.free.bytes - mine) if mine is not None else 0.0
-
-
-_MUCH = 200 * MIB
-
-
-def _findings(log: Log) -> Iterator[str]:
-    """Yield what the message says by itself."""
-    message, asked = log.message, log.message.requested
-    if asked is None:
-        yield "the message gives no figures: the driver or cuBLAS failed, not the caching allocator"
-        return
-    if log.strided is None and not tells_size(message):
-        low, high = ("0", "1 MiB") if asked.bytes < 10 * MIB else ("1", "10 MiB")
-        yield (
-            f"{gib(asked.bytes)} is the segment that tensors of {low} to {high} share, so it names no tensor: memory "
-            "had run out already, look at what was alive"
-        )
-    if message.capacity is not None and asked.low > message.capacity.bytes > 0:
-        yield f"this one tensor is larger than the whole device ({gib(message.capacity.bytes)}): it cannot ever fit"
-    if message.capacity is not None and message.allocated and message.allocated.low > message.capacity.bytes > 0:
-        yield "more was live than the card holds: the Windows driver had spilled into system memory, and ran slowly"
-    cached = message.cached
-    if cached is not None and cached >= asked.bytes and cached > _MUCH:
-        yield (
-            f"{gib(cached)} was reserved but not live, as much as was asked for: fragmentation; "
-            "PYTORCH_CUDA_ALLOC_CONF=expandable_segments:True lets the allocator use it (Linux)"
-        )
-    if message.free is not None and message.free.bytes > asked.bytes and message.allowed is None:
-        yield f"the driver had {gib(message.free.bytes)} free, more than was asked for: another limit, or freed since"
-    others = _others(message) if message.backend != "mps" else 0.0
-    if others > _MUCH:
-        yield f"other processes held {gib(others)} of the card"
-    if message.allowed is not None:
-        yield f"this process may use {gib(message.allowed.bytes)} by its own limit"

@@ -10,15 +10,16 @@ from fwplan.allocator.settings import Settings
 from fwplan.allocator.sizes import rounded, segment_bytes
 from fwplan.estimators.parameters import weights
 from fwplan.estimators.phases import EVALUATION, Phase
-from fwplan.oom.log import ITEM_BYTES
+from fwplan.oom.traceback import ITEM_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from fwplan.estimators.line import Line
     from fwplan.estimators.memory import Memory
-    from fwplan.oom.log import Log, Moment
+    from fwplan.oom.log import Log
     from fwplan.oom.message import Message
+    from fwplan.oom.traceback import Moment
     from fwplan.spec import ModelSpec
 
 _DEFAULT = Settings()
@@ -148,11 +149,9 @@ def _tensor_bytes(line: Line) -> int | None:
     return prod(line.shape) * ITEM_BYTES[line.dtype]
 
 
-_WEIGHT_LIKE: dict[str | None, str] = {"optimizer step": "AdamW moment of", "set-up": "weight"}
-
-
 def _weights(log: Log, model: ModelSpec) -> Iterator[Candidate]:
-    """Yield the weights of that size, one of each kind: as a weight, its gradient or one of its AdamW moments."""
+    """Yield the weights of that size, one of each kind: as a weight, its gradient, a moment or a copy of one."""
+    step = "foreach's copy of AdamW's moment of" if log.foreach else "AdamW moment of"
     when = "optimizer step" if log.moment == "optimizer step" else "set-up" if log.moment == "set-up" else None
     kinds: dict[tuple[str, tuple[int, ...]], int] = {}
     for weight in weights(model):
@@ -160,8 +159,6 @@ def _weights(log: Log, model: ModelSpec) -> Iterator[Candidate]:
         kinds[name, weight.shape] = kinds.get((name, weight.shape), 0) + 1
     for (name, shape), of in kinds.items():
         if is_size(log, 4 * prod(shape)):
-            what = {"optimizer step": "AdamW moment of", "set-up": "weight"}.get(
-                when or "", "weight, gradient or moment:"
-            )
+            what = {"optimizer step": step, "set-up": "weight"}.get(when or "", "weight, gradient or moment:")
             phase = Phase.OPTIMIZER_STEP if when == "optimizer step" else None
             yield Candidate(f"{what} {name}", shape, "float32", 4 * prod(shape), when, phase, of)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fwplan.calibration import on_device
+from fwplan.estimators.memory import bytes_above
 from fwplan.estimators.parameters import total_parameters
 from fwplan.estimators.speed import model_per_token, step_parts
 from fwplan.planning.learned import needed_bytes, time_ratio
@@ -106,7 +107,8 @@ def _plane(
     speed = hardware(mode.train, target)
     micro, optimizer = _seconds(space, mode, speed, known)
     ratio = time_ratio(space, mode, past, speed, known)
-    return needed_bytes(mode, peak, past), micro * ratio, optimizer * ratio
+    above = bytes_above(mode, space.B * mode.sequence_length)
+    return needed_bytes(mode, peak, above, past), micro * ratio, optimizer * ratio
 
 
 def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:

@@ -32,19 +32,20 @@ if TYPE_CHECKING:
     from fwplan.spec import RunSpec
 
 
-def needed_bytes(mode: RunSpec, peak: Any, past: Sequence[Measurement]) -> Any:
+def needed_bytes(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -> Any:
     """Return the most bytes of the device that runs of a mode with these peaks may need.
 
     Args:
         mode: a run of it.
         peak: allocated bytes by the formula, an array.
+        above: bytes that it may not know of, an array that fits the peak's.
         past: measurements on the device.
     """
     if not past:
-        return needed(mode, peak, None).high
-    need = np.empty(peak.shape)
+        return needed(mode, peak, above, None).high
+    need, above = np.empty(peak.shape), np.broadcast_to(above, peak.shape)
     for here, calibration in _calibrations(mode, peak, past):
-        need[here] = needed(mode, peak[here], calibration).high
+        need[here] = needed(mode, peak[here], above[here], calibration).high
     return need
 
 

@@ -74,7 +74,7 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         if chosen.fits(available):  # as the arrays say; the scalar estimate has the last word
             break
         found = found.without(shape)
-    _refuse_warmup(chosen)
+    _refuse_schedule(chosen)
     others = [_candidate(grid, horizon, best.at(i, modes), request, past) for i in _others(found, shape)]
     return Suggestion(
         request=request,
@@ -91,9 +91,15 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
     )
 
 
-def _refuse_warmup(chosen: Candidate) -> None:
-    """Raise where a pinned warm-up never ends."""
+def _refuse_schedule(chosen: Candidate) -> None:
+    """Raise where a pinned warm-up never ends, or a pinned rate decays upwards."""
     train = chosen.spec.train
+    if (train.min_lr or 0) > train.learning_rate:
+        raise FwplanError(
+            f"min_lr {train.min_lr:g} is above learning_rate {train.learning_rate:g}, which decays to it",
+            where="--set",
+            hint="a tenth of it is customary",
+        )
     if (train.warmup_steps or 0) >= (train.max_steps or 0) > 1:
         raise FwplanError(
             f"a warm-up of {train.warmup_steps:,} steps never ends: the run has {train.max_steps:,}",

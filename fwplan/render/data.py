@@ -40,7 +40,15 @@ def count_lines(report: CountReport, paths: Sequence[str]) -> Iterator[str]:
         yield f"  epochs      {report.epochs:.3g}: the plan sees {si(report.wanted_tokens or 0)} tokens"
     yield from note_lines(count.notes)
     yield ""
-    yield f"  fwplan data prepare {escape(shlex.join(paths))} -o data/tokens"
+    yield f"  fwplan data prepare {escape(shlex.join([*paths, '-o', 'data/tokens', *_options(report)]))}"
+
+
+def _options(report: CountReport) -> Iterator[str]:
+    """Yield the options that prepare needs to see what was counted."""
+    if report.text_column != "text":
+        yield from ("--text-column", report.text_column)
+    if report.count.tokenizer != "gpt2":
+        yield from ("--tokenizer", report.count.tokenizer)
 
 
 def _interval(count: TokenCount) -> str:
@@ -51,9 +59,12 @@ def _interval(count: TokenCount) -> str:
 
 def _tier(count: TokenCount) -> str:
     if count.tier == "token_count column":
-        return f"the token_count column, right on {count.checked} documents that were tokenized"
+        files = "" if count.files == 1 else f", some of each of {count.checked_files:,} files"
+        if count.checked_files < count.files:
+            files = f", of {count.checked_files:,} of the {count.files:,} files"
+        return f"the token_count column, right on {count.checked:,} documents{files}"
     if count.tier == "sampled":
-        return f"a sample of {count.checked:,} documents, evenly spaced, scaled by bytes; --exact reads all"
+        return f"a sample of {count.checked:,} documents, spread over the bytes; --exact reads all"
     return "tokenizing every document"
 
 

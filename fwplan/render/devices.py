@@ -56,6 +56,7 @@ def card_lines(card: Device) -> Iterator[str]:
     kind = "bf16" if card.supports_bf16 else "fp16; no bf16 units"
     rate = "unknown" if card.dense_tflops is None else f"{card.dense_tflops:g} dense TFLOPS, {kind}"
     yield from _figure("matrix rate", rate, card.of_tflops)
+    yield from _figure("fp32 rate", _number(card.fp32_tflops, "TFLOPS"), card.of_fp32)
     yield from _figure("bandwidth", _number(card.bandwidth_gb_s, "GB/s"), card.of_bandwidth)
     yield from _figure("power", _number(card.tdp_watts, "W"), card.of_tdp)
     yield from _figure("chip", _chip(card), card.of_chip)

@@ -31,12 +31,13 @@ def explain_lines(explanation: Explanation) -> Iterator[str]:
     estimate, loaded = explanation.estimate, explanation.loaded
     yield from _verdict_lines(estimate, loaded, explanation.fitting_gb)
     yield ""
-    yield from memory_lines(estimate)
+    replayed = explanation.traced is not None and explanation.traced.use is not None
+    yield from memory_lines(estimate, replayed=replayed)
     yield ""
     if explanation.traced is not None:
         yield from trace_lines(explanation.traced)
         yield ""
-    yield from _bill_lines(estimate, pretrained=loaded.pretrained)
+    yield from _evaluation_lines(estimate) if loaded.eval_only else _bill_lines(estimate, pretrained=loaded.pretrained)
     if explanation.claims:
         yield ""
         yield from _claim_lines(explanation.claims)
@@ -54,10 +55,14 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
     yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
-    yield (
-        f"accumulation {train.grad_accum_steps}, {train.dtype}, {'compiled' if train.compile else 'eager'}, "
-        f"{train.loss} loss, checkpointing {train.checkpointing}"
-    )
+    dtype = "float32 in TF32" if train.tf32 and train.dtype == "float32" else train.dtype
+    mode = f"{dtype}, {'compiled' if train.compile else 'eager'}"
+    if loaded.eval_only:
+        yield f"evaluates only, never trains, {mode}"
+    else:
+        recipe = f"{mode}, {train.loss} loss, checkpointing {train.checkpointing}"
+        yield f"accumulation {train.grad_accum_steps}, {recipe}"
+    yield from (f"[yellow]{escape(line)}[/]" for line in textwrap.wrap(loaded.assumed, WIDTH, break_on_hyphens=False))
     yield ""
     if estimate.verdict == "undecidable":
         yield f"[bold yellow]undecidable:[/] {escape(estimate.undecidable or '')}"
@@ -122,6 +127,12 @@ def _blame_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
     yield f" {gutter} [blue]|[/]"
     yield f" {line} [blue]|[/] {escape(text)}"
     yield f" {gutter} [blue]|[/] [red]{carets}[/] one logits tensor is {shape}: {gib(logits)} in fp32"
+
+
+def _evaluation_lines(estimate: Estimate) -> Iterator[str]:
+    tokens, work, batches = estimate.tokens, estimate.flops, estimate.spec.train.eval_batches
+    yield f"  tokens      {tokens.per_step:,} a batch, {si(tokens.total or 0)} in {batches:,} batches of each split"
+    yield f"  FLOPs       {flops(work.per_token)} a token, {flops(work.total or 0)} in all"
 
 
 def _bill_lines(estimate: Estimate, *, pretrained: bool) -> Iterator[str]:
@@ -198,7 +209,7 @@ def _fix_line(mark: str, fix: Fix) -> str:
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:
-    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ())]
+    notes = [*loaded.notes, *estimate.notes]
     notes += config_notes(loaded)
     notes += calibration_note(estimate)
     if notes:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
+from fwplan.estimators.phases import EVALUATION
 from fwplan.estimators.sizes import sizes
 from fwplan.render.figures import gib_range
 from fwplan.render.terminal import WIDTH
@@ -27,8 +28,11 @@ _FORMULA = 17
 _SPARKS = "▁▂▃▄▅▆▇█"
 
 
-def memory_lines(estimate: Estimate) -> Iterator[str]:
-    """Yield the peak's lines, its three levels, and the phases of a step; nothing where memory is undecidable."""
+def memory_lines(estimate: Estimate, *, replayed: bool = False) -> Iterator[str]:
+    """Yield the peak's lines, its three levels, and the phases of a step; nothing where memory is undecidable.
+
+    replayed: a trace's replay says what the allocator takes, to a point.
+    """
     memory, use = estimate.memory, estimate.use
     if memory is None or use is None:
         return
@@ -37,7 +41,10 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
         yield from _tensor_lines(line, share, _in_numbers(line.formula, estimate))
     spread = f"{gib(use.allocated.low)} - {gib(use.allocated.high)}"
     rows = [("allocated", gib(use.allocated.point), spread, estimate.memory_status)]
-    if use.reserved:
+    if use.reserved and replayed:
+        for name, level, meaning in (("reserved", use.reserved, ""), ("needed", use.needed, ", with CUDA's context")):
+            rows.append((name, gib(level.point), f"{gib_range(level)} GiB{meaning}", "by replay"))
+    elif use.reserved:
         rows.append(("reserved", gib_range(use.reserved), "GiB, by torch's allocator", _learned(estimate)))
         rows.append(("needed", gib_range(use.needed), "GiB, with CUDA's context", _learned(estimate)))
     else:
@@ -48,8 +55,7 @@ def memory_lines(estimate: Estimate) -> Iterator[str]:
         device = estimate.target.device
         taken = f" - {gib(device.in_use_bytes)} in use" if device.in_use_bytes else ""
         yield f"{_cells('available', gib(estimate.available_bytes))}  {gib(device.total_bytes or 0)}{taken}"
-    correction = round(use.allocated.point) - memory.allocated_bytes
-    yield from _phase_lines({phase: total + correction for phase, total in memory.totals.items()})
+    yield from _phase_lines(estimate.totals)
 
 
 def _tensor_lines(line: Line, share: float, formula: str) -> Iterator[str]:
@@ -100,7 +106,8 @@ def _phase_lines(totals: dict[Phase, int]) -> Iterator[str]:
     """Yield the step's phases as a row of blocks, with their names."""
     largest = max(totals.values())
     sparks = "".join(_SPARKS[min(7, int(8 * total / largest))] for total in totals.values())
-    yield f"  {sparks} over a step, in GiB:"
+    what = "an evaluation" if all(phase & EVALUATION for phase in totals) else "a step"
+    yield f"  {sparks} over {what}, in GiB:"
     cells = [f"{phase.label} {total / GIB:.2f}" for phase, total in totals.items() if total > 0.5 * largest]
     line = " "
     for cell in cells:

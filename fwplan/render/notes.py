@@ -78,5 +78,5 @@ def config_notes(loaded: LoadedConfig) -> list[str]:
     if loaded.ignored:
         notes.append(f"not understood, not counted: {', '.join(loaded.ignored)}")
     if loaded.eval_only:
-        notes.append("eval_only: this run never trains; what is shown is what training it would take")
+        notes.append("eval_only: judged as the evaluation that it is; --eval_only=False would train it")
     return notes

@@ -16,8 +16,8 @@ from fwplan.units import gib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwplan.oom.amount import Amount
     from fwplan.oom.diagnosis import Diagnosis
-    from fwplan.oom.message import Amount
     from fwplan.oom.tensors import Candidate
 
 _DEVICES = {"cuda": "CUDA device", "hip": "HIP device", "xpu": "XPU", "mps": "Apple GPU", "cpu": "processor"}
@@ -38,9 +38,9 @@ def oom_lines(found: Diagnosis) -> Iterator[str]:
             yield f"[bold]{title}[/]"
             yield from (line for one in said for line in _bullet(one))
     yield from _fix_lines(found)
-    if found.explanation is not None and found.explanation.loaded.notes:
+    if found.explanation is not None and found.explanation.loaded.all_notes:
         yield ""
-        yield from note_lines(found.explanation.loaded.notes)
+        yield from note_lines(found.explanation.loaded.all_notes)
 
 
 def _headline(found: Diagnosis) -> Iterator[str]:
@@ -84,8 +84,12 @@ def _tensor_lines(found: Diagnosis) -> Iterator[str]:
         yield from (f"  {guess.text}" for guess in found.guesses)
     elif found.explanation is None and strided is None:
         yield "[bold]The size asked for names no tensor.[/]"
+    elif found.explanation is None:
+        yield "[bold]No config to name it by.[/]"
+    elif found.explanation.estimate.memory is None:
+        yield "[bold]Tensors of this config's device are not estimated.[/]"
     else:
-        yield "[bold]The config has no such tensor.[/]" if found.explanation else "[bold]No config to name it by.[/]"
+        yield "[bold]The config has no such tensor.[/]"
 
 
 def _described(one: Candidate) -> str:
@@ -121,8 +125,13 @@ def _fix_lines(found: Diagnosis) -> Iterator[str]:
     if found.explanation is None:
         yield "  fwplan explain --log LOG config.py     names the tensor and computes fixes"
         return
+    if found.contradictions:
+        yield "No fixes: they would be for another run than the log's. Give the config, the"
+        yield "overrides and the card that the log is of."
+        return
     if not helpful:
-        yield "No change that is modelled would free memory worth having."
+        if found.explanation.estimate.memory is not None:
+            yield "No change that is modelled would free memory worth having."
         return
     yield f"[bold]What would help[/]{'saves':>39}  GiB needed  same maths?"
     for number, fix in enumerate(helpful[:_FIXES], 1):

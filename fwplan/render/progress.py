@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
+from fwplan.streams import notes
 from fwplan.units import duration
 
 if TYPE_CHECKING:
@@ -25,15 +25,16 @@ class ByteProgress:
 
     def __init__(self, label: str) -> None:
         self.label = label
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(file=notes(), highlight=False)
         self.bar: Progress | None = None
-        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        if self.console.file.isatty() and os.environ.get("TERM") != "dumb":
             self.bar = Progress(
                 TextColumn(label), BarColumn(bar_width=None), TextColumn("{task.fields[figures]}"), console=self.console
             )
             self.task = self.bar.add_task(label, total=None, figures="")
         self.begin: tuple[float, int] | None = None  # when, and how much was done before
         self.line_time = time.monotonic()
+        self.lines = False  # whether there were any that want a last one
 
     def __call__(self, done: int, total: int) -> None:
         """Say that so much is done."""
@@ -43,9 +44,9 @@ class ByteProgress:
         figures = f"{done / _MB:,.0f}/{total / _MB:,.0f} MB{self._pace(now, done, total)}"
         if self.bar is not None:
             self.bar.update(self.task, completed=done, total=total, figures=figures)
-        elif now - self.line_time >= _LINE_SECONDS:
+        elif now - self.line_time >= _LINE_SECONDS or (self.lines and done == total):
             self.note(f"{self.label} {done / total:.0%}  {figures}")
-            self.line_time = now
+            self.line_time, self.lines = now, done < total
 
     def note(self, text: str) -> None:
         """Say something once, above the bar."""

@@ -29,7 +29,10 @@ def run_lines(report: RunReport) -> Iterator[str]:
     yield f"[bold]{'':14}{'predicted':>22}{'measured':>16}[/]"
     for name, predicted, took, inside, note in _compared(report, measured):
         yield f"  {name:12}{predicted:>22}{took:>16}  {_mark(inside)} {note}".rstrip()
-    yield from _learned_lines(report)
+    few, all_of_them = (spec.train.grad_accum_steps for spec in (measured.spec, report.before.spec))
+    if few < all_of_them:
+        yield f"  steps of {few} micro-batches: more take no more memory, and each as long"
+    yield from _learned_lines(report, "a step like this" if few == all_of_them else "a whole step")
     yield ""
     plan = escape(shlex.quote(str(report.plan_path)))
     yield (
@@ -78,11 +81,11 @@ def _mark(inside: bool | None) -> str:
     return "?" if inside is None else "[green]✓[/]" if inside else "[red]✗ outside,[/]"
 
 
-def _learned_lines(report: RunReport) -> Iterator[str]:
-    after, before = report.after, report.predicted.step_seconds
+def _learned_lines(report: RunReport, which: str) -> Iterator[str]:
+    after, before = report.after, report.before.step_seconds
     if after is None or after.target is None or after.step_seconds is None or after.calibration is None:
         return
     was = duration_range(*before) if before else "unknown"
-    yield f"  learned: for {escape(after.target.label)} a step like this takes {duration_range(*after.step_seconds)}"
+    yield f"  learned: for {escape(after.target.label)} {which} takes {duration_range(*after.step_seconds)}"
     yield f"  (was {was}), and memory in this mode is {after.calibration.allocated_ratio or 1:.4f} of the formula's,"
     yield f"  within {after.calibration.allocated_error:.1%}; the next suggest and explain use it"

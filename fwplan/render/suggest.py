@@ -28,7 +28,7 @@ _HEAD = "  params L/H/width    batch  loss  ckpt needs GiB tokens      nats time
 
 def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
     """Yield everything `suggest` says: the pick among its rivals, what it needs, why, and what comes next."""
-    request, pick = suggestion.request, suggestion.pick
+    pick = suggestion.pick
     yield from _wrapped(escape(wish_text(suggestion)))
     yield f"[dim]objective: {suggestion.objective}[/]"
     yield ""
@@ -45,7 +45,7 @@ def suggest_lines(suggestion: Suggestion, plan_path: str) -> Iterator[str]:
         yield from _wrapped(f"{question} {answer}.")
     yield ""
     yield from memory_lines(pick.estimate)
-    yield from note_lines([*request.target.notes, *calibration_note(pick.estimate)])
+    yield from note_lines([*pick.estimate.notes, *calibration_note(pick.estimate)])
     yield ""
     yield f"  fwplan explain {escape(shlex.quote(plan_path))}     why these figures"
     yield f"  fwplan run {escape(shlex.quote(plan_path))}         train it"

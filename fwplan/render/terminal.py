@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -18,17 +17,9 @@ if TYPE_CHECKING:
 WIDTH = 80
 
 
-class _Terminal(Console):
-    """A console that a reader may leave (`| head`): what is left is not written, and the exit code still counts."""
-
-    def on_broken_pipe(self) -> None:
-        self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def show(lines: Iterable[str], *, to_stderr: bool = False) -> None:
     """Print lines of markup; never wrapped or re-coloured by rich, plain where NO_COLOR is set or nobody looks."""
-    console = _Terminal(
+    console = Console(
         stderr=to_stderr,
         highlight=False,
         soft_wrap=True,
@@ -67,3 +58,9 @@ def note_lines(notes: Iterable[str]) -> Iterator[str]:
     for note in notes:
         for line in textwrap.wrap(f"note: {note}", WIDTH, subsequent_indent="      "):
             yield f"[dim]{escape(line)}[/]"
+
+
+def unsaved_lines(error: FwplanError | None) -> Iterator[str]:
+    """Yield why what was measured could not be kept: what was asked for is done all the same."""
+    if error is not None:
+        yield from note_lines([f"{error.message}: {error.where}", f"the next estimate learns nothing; {error.hint}"])

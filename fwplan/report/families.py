@@ -26,7 +26,7 @@ class Family:
 
 def families(estimate: Estimate) -> list[Family]:
     """Return the largest lines, those that stay longest first, then one of all that is left; they add up."""
-    phases = list(totals(estimate))
+    phases = list(estimate.totals)
     largest = sorted(estimate.lines, key=lambda line: -line.bytes)
     shown = sorted(largest[:SHOWN], key=lambda line: (_ORDER[line.kind], -line.bytes))
     rest = largest[SHOWN:]
@@ -39,12 +39,3 @@ def families(estimate: Estimate) -> list[Family]:
 def _family(number: int, name: str, kind: str, lines: list[Line], phases: list[Phase]) -> Family:
     alive = {phase: sum(line.bytes for line in lines if line.phases & phase) for phase in phases}
     return Family("abcdefghijkl"[number], name, kind, alive)
-
-
-def totals(estimate: Estimate) -> dict[Phase, int]:
-    """Return the bytes allocated in each phase, measured correction included."""
-    if estimate.memory is None:
-        return {}
-    return {
-        phase: sum(line.bytes for line in estimate.lines if line.phases & phase) for phase in estimate.memory.totals
-    }

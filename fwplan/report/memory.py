@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import sizes
 from fwplan.report.bars import bar_svg
-from fwplan.report.families import families, totals
+from fwplan.report.families import families
 from fwplan.report.html import Html, size, size_range, table, tag
 from fwplan.report.timeline import step_svg, swatch
 from fwplan.units import gib
@@ -66,7 +66,7 @@ def _of_device(estimate: Estimate) -> str:
 
 def step_section(estimate: Estimate) -> Html:
     """Return the stacked picture of a step with its legend, and the same as a table."""
-    parts, sums = families(estimate), totals(estimate)
+    parts, sums = families(estimate), estimate.totals
     legend = tag("ul", *(
         tag("li", swatch(n, part.letter), tag("b", part.letter), " ", part.name) for n, part in enumerate(parts)
     ), class_="legend")  # fmt: skip

@@ -111,7 +111,7 @@ def _need(explanation: Explanation) -> str:
 
 def _notes(explanation: Explanation) -> list[str]:
     estimate, loaded = explanation.estimate, explanation.loaded
-    notes = [*loaded.notes, *(estimate.target.notes if estimate.target else ()), *calibration_note(estimate)]
+    notes = [*loaded.all_notes, *estimate.notes, *calibration_note(estimate)]
     return [*notes, *config_notes(loaded)]
 
 

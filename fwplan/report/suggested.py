@@ -59,7 +59,7 @@ def _sections(suggestion: Suggestion) -> Iterator[Html]:
     yield memory.peak_section(estimate)
     yield run.recipe_section(estimate.spec, {}, plan.reasons)
     yield memory.lines_section(estimate)
-    yield notes_section([*suggestion.request.target.notes, *calibration_note(estimate)])
+    yield notes_section([*estimate.notes, *calibration_note(estimate)])
 
 
 def _candidates(suggestion: Suggestion) -> Html:

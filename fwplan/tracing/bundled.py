@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.overhead import CUDA_WORKSPACES
+from fwplan.estimators.overhead import workspaces
 from fwplan.model.gpt import GPT
 from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
@@ -69,7 +69,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         build_optimizer(model, train),
         device=device,
         between=evaluation,
-        workspace_bytes=int(CUDA_WORKSPACES.point) if device == "cuda" else 0,
+        workspace_bytes=int(workspaces(spec.device.name if spec.device else None).point) if device == "cuda" else 0,
         notes=tuple(_notes(spec)),
     )
 

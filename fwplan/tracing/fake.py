@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 from itertools import chain
 from typing import TYPE_CHECKING, Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +29,9 @@ def faked(model: nn.Module, optimizer: Optimizer | None, modules: Whereabouts) -
         if id(tensor) not in fakes:
             with modules.make(what, name):
                 fakes[id(tensor)] = _fake(tensor)
-    copied: tuple[nn.Module, Optimizer | None] = copy.deepcopy((model, optimizer), fakes)
+    # a generator cannot be copied, nor does a fake draw from it: the string has copy take the very object
+    with patch.dict(copyreg.dispatch_table, {torch.Generator: lambda _: "shared"}):
+        copied: tuple[nn.Module, Optimizer | None] = copy.deepcopy((model, optimizer), fakes)
     return copied
 
 

@@ -1,10 +1,12 @@
-"""A training step as nanoGPT's train.py takes it: the model returns its logits, and the loop may hold them."""
+"""A training step as nanoGPT's train.py takes it, forward and loop: what has a name there is alive there."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.model.loss import full_loss
+import torch
+import torch.nn.functional as F
+
 from fwplan.train.precision import autocast
 from fwplan.train.step import update
 
@@ -13,22 +15,35 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from fwplan.model.gpt import GPT
     from fwplan.train.step import Trainer
 
 
 def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]], held: list[Tensor]) -> None:
     """Take one optimizer step; `held` is the loop's variable for the logits, alive until the next ones are there.
 
-    A forward that returns logits and loss keeps nothing else than one that returns the loss; what differs is who holds
-    the logits in backward: the loop, where the spec says keeps_logits.
+    It holds them where the spec says keeps_logits, as nanoGPT's loop does.
     """
     train = trainer.spec.train
     for idx, targets in micro_batches:
         with autocast(train.dtype, trainer.device.type):
-            logits = trainer.model.logits(idx)
-            loss = full_loss(logits.flatten(0, 1), targets.flatten()) / train.grad_accum_steps
+            logits, loss = _forward(trainer.model, idx, targets)
+            loss = loss / train.grad_accum_steps
         if train.keeps_logits:
             held[:] = [logits]
         del logits
         trainer.scaler.scale(loss).backward()
     update(trainer)
+
+
+def _forward(model: GPT, idx: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits and loss as GPT.forward of nanoGPT's model.py does (at 3adf61e), variable by variable."""
+    pos = torch.arange(0, idx.size(1), dtype=torch.long, device=idx.device)
+    tok_emb = model.trunk.wte(idx)
+    pos_emb = model.trunk.wpe(pos)
+    x = model.trunk.drop(tok_emb + pos_emb)
+    x = model.trunk.blocks(x)
+    x = model.trunk.ln_f(x)
+    logits = model.lm_head(x)
+    loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
+    return logits, loss

@@ -1,4 +1,4 @@
-"""What CUDA would run where fake CPU tensors would take another way: attention, dropout, autocast's float32 list.
+"""What CUDA would run where fake CPU tensors would take another way: attention, dropout, RMSNorm, autocast's lists.
 
 Fake tensors on "cuda" need a CUDA build of torch, so a trace runs on fake CPU tensors everywhere. Where torch picks
 other kernels for a GPU, with other tensors kept for backward, the call is exchanged here, above autograd and autocast.
@@ -18,15 +18,13 @@ from torch.autograd.graph import _engine_run_backward
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
+from fwplan.tracing.cuda_autocast import autocast_as_on_cuda
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _aten = torch.ops.aten
 _MOST_FLASH_WIDTH = 256  # of a head: FlashAttention 2's limit
-# autocast on CUDA runs these in float32, on CPU in the dtype of their input (torch/amp, "CUDA ops that autocast to
-# float32"; those of a language model). Autograd then keeps the float32 input.
-_FLOAT32 = {F.layer_norm, F.softmax, F.log_softmax, F.cross_entropy, F.nll_loss, torch.softmax, torch.log_softmax,
-            Tensor.softmax, Tensor.log_softmax, torch.layer_norm, torch.nn.functional.mse_loss}  # fmt: skip
 
 
 class OnCuda(TorchFunctionMode):
@@ -40,9 +38,6 @@ class OnCuda(TorchFunctionMode):
             return _dropout(*args, **kwargs)
         if func is Tensor.cuda:
             return args[0]
-        if func in _FLOAT32 and torch.is_autocast_enabled("cpu"):
-            with torch.autocast("cpu", enabled=False):
-                return func(*(_float32(arg) for arg in args), **kwargs)
         return func(*args, **kwargs)
 
 
@@ -57,10 +52,6 @@ def _device(value: Any) -> Any:
     return "cpu" if isinstance(value, str) and value.split(":")[0] == "cuda" else value
 
 
-def _float32(value: Any) -> Any:
-    return value.float() if isinstance(value, Tensor) and value.dtype in (torch.bfloat16, torch.float16) else value
-
-
 def _attention(
     query: Tensor, key: Tensor, value: Tensor, attn_mask: Tensor | None = None, dropout_p: float = 0.0,
     is_causal: bool = False, scale: float | None = None, enable_gqa: bool = False,
@@ -68,14 +59,15 @@ def _attention(
     """Take the kernel that CUDA would: flash for half precision, else the memory-efficient one, else the formula."""
     if torch.is_autocast_enabled("cpu"):
         query, key, value = (x.to(torch.get_autocast_dtype("cpu")) for x in (query, key, value))
-    plain = not enable_gqa and query.dim() == 4
+    four, grouped = query.dim() == 4, enable_gqa and query.size(-3) != key.size(-3)
     kept: tuple[Tensor, ...]
-    if plain and attn_mask is None and _flash_takes(query):
+    if four and attn_mask is None and _flash_takes(query, key, value):
         kept = _aten._scaled_dot_product_flash_attention(  # noqa: SLF001
             query, key, value, dropout_p, is_causal, return_debug_mask=False, scale=scale
         )
         return kept[0]
-    if plain and torch.backends.cuda.mem_efficient_sdp_enabled():
+    # grouped queries are flash's alone: check_batch_size_and_num_heads_dense<supports_gqa>, cuda/sdp_utils.cpp
+    if four and not grouped and torch.backends.cuda.mem_efficient_sdp_enabled():
         for_backward = query.requires_grad or key.requires_grad or value.requires_grad
         kept = _aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
             query, key, value, attn_mask, for_backward, dropout_p, is_causal, scale=scale
@@ -87,9 +79,11 @@ def _attention(
         )
 
 
-def _flash_takes(query: Tensor) -> bool:
+def _flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:
     half = query.dtype in (torch.bfloat16, torch.float16)
-    return half and query.size(-1) <= _MOST_FLASH_WIDTH and bool(torch.backends.cuda.flash_sdp_enabled())
+    width = query.size(-1)
+    fits = width == key.size(-1) == value.size(-1) <= _MOST_FLASH_WIDTH
+    return half and fits and bool(torch.backends.cuda.flash_sdp_enabled())
 
 
 def _dropout(input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:  # noqa: A002
@@ -105,11 +99,32 @@ def as_on_cuda() -> Iterator[None]:
     """Trace what a GPU would run: OnCuda's exchanges, and torch.autocast("cuda") taken for the fake tensors' device."""
     mode = OnCuda()
     with (
+        autocast_as_on_cuda(),
+        _fused_rms_norm(),
         patch.object(torch.amp.autocast_mode.autocast, "__init__", _autocast_on_cpu()),
         patch.object(torch.autograd, "_engine_run_backward", _within(mode, _engine_run_backward)),
         mode,
     ):
         yield
+
+
+@contextmanager
+def _fused_rms_norm() -> Iterator[None]:
+    """Make F.rms_norm one op, as it is on CUDA where input and weight are of one dtype, with one backward.
+
+    On CPU it is a formula of five. A kernel of its own has autograd take the op's own backward; it is never run, for
+    FakeTensorMode knows what both return.
+    """
+    library = torch.library.Library("aten", "IMPL")
+    library.impl("_fused_rms_norm", _never_run, "CPU")
+    try:
+        yield
+    finally:
+        library._destroy()  # noqa: SLF001
+
+
+def _never_run(*_: object) -> None:
+    raise NotImplementedError("fake tensors only")
 
 
 def _within(mode: OnCuda, run: Callable[..., Any]) -> Callable[..., Any]:

@@ -31,11 +31,15 @@ def _promoted(args: Sequence[Any]) -> int:
 def _flash_backward(args: Sequence[Any]) -> int:
     """FlashAttention 2's backward: dq in fp32, rounded to 128 tokens and 32 of a head's width, and a row sum.
 
-    As in aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd: dq_accum and softmax_d.
+    As in aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd: dq_accum and softmax_d. For grouped
+    queries also dk_expanded and dv_expanded, one for each query head, which are then summed over the group.
     """
-    batch, heads, length, width = args[1].shape
+    query, key = args[1], args[2]
+    batch, heads, length, width = query.shape
     rows = batch * heads * _up(length, 128)
-    return int(4 * rows * (_up(width, 32) + 1))
+    grouped = key.shape[1] != heads
+    expanded = 2 * key.element_size() * batch * heads * key.shape[2] * width if grouped else 0
+    return int(4 * rows * (_up(width, 32) + 1)) + expanded
 
 
 def _up(n: int, to: int) -> int:

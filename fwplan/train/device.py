@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import os
-import platform
 import shutil
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.machine import cpu_name
 from fwplan.train.optim import build_optimizer
 
 if TYPE_CHECKING:
@@ -54,11 +53,7 @@ def device_name(device: torch.device) -> str:
     """Return what the device calls itself: the GPU's or the processor's name."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
-    with contextlib.suppress(OSError):  # Linux; elsewhere there is no such file
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+    return cpu_name() or device.type
 
 
 def check_supported(spec: RunSpec, device: torch.device) -> None:

@@ -11,6 +11,7 @@ from fwplan.errors import FwplanError
 from fwplan.train.batches import Batches
 from fwplan.train.device import check_supported, clear_errors
 from fwplan.train.evaluate import evaluate
+from fwplan.train.log import Display
 from fwplan.train.measure import WARM_UP_STEPS, StepMeter
 from fwplan.train.step import build_trainer
 
@@ -19,6 +20,13 @@ if TYPE_CHECKING:
     from fwplan.spec import RunSpec
 
 _STEPS = WARM_UP_STEPS + 3  # three timed steps: the least that has a median
+_MICRO_BATCHES = 2  # the first makes the gradients, the second adds to them; all that follow take what it took
+
+
+def short_step(spec: RunSpec) -> RunSpec:
+    """Return the run with steps of so few micro-batches that they show what a whole step takes of memory."""
+    count = min(spec.train.grad_accum_steps, _MICRO_BATCHES)
+    return spec.model_copy(update={"train": spec.train.model_copy(update={"grad_accum_steps": count})})
 
 
 def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int) -> Measurement:
@@ -33,8 +41,11 @@ def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int)
         trainer = build_trainer(spec, device)
         meter = StepMeter(trainer)
         evaluate(trainer, batches.validation(1))  # a run begins with one, and the allocator keeps what it took
-        for step in range(_STEPS):
-            meter.run(batches.step(step))
+        with Display(start=0, end=_STEPS, quiet=False) as display:
+            display.note(f"{_STEPS} steps of {spec.tokens_per_step:,} random tokens")
+            for step in range(_STEPS):
+                loss, seconds = meter.run(batches.step(step))
+                display.step(step + 1, loss, spec.tokens_per_step / seconds)
         measurement = meter.measurement(predicted_allocated_bytes)
     if measurement is None:
         raise FwplanError(f"{device.type} reports no peak memory: nothing to measure", hint="use cpu or cuda")

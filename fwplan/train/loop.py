@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -15,10 +16,10 @@ from fwplan.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fwplan.train.device import check_supported, clear_errors
 from fwplan.train.evaluate import evaluate
 from fwplan.train.interrupt import DeferredInterrupt, InterruptedAtSafePointError
-from fwplan.train.log import Display
+from fwplan.train.log import Display, note
 from fwplan.train.measure import StepMeter
 from fwplan.train.metrics import Metrics
-from fwplan.train.run_dir import CHECKPOINT, METRICS, RESULT, open_run_dir
+from fwplan.train.run_dir import CHECKPOINT, LOG, METRICS, RESULT, open_run_dir
 from fwplan.train.schedule import Schedule, learning_rate, resolve_schedule
 from fwplan.train.step import Trainer, build_trainer
 
@@ -62,7 +63,7 @@ def train(
     Args:
         spec: the run; its horizon shapes the learning rate whatever `steps` says.
         shards: the prepared tokens.
-        run_dir: gets spec.json, metrics.jsonl, last.pt and result.json.
+        run_dir: gets spec.json, metrics.jsonl, log.txt, last.pt and result.json.
         device: what trains.
         predicted_allocated_bytes: the estimate's peak, kept beside the measured one.
         steps: at most so many optimizer steps in this call; None: to the horizon.
@@ -71,24 +72,23 @@ def train(
 
     Raises:
         FwplanError: the spec, the data, the directory or the device cannot serve it, or the loss is no longer finite.
-        KeyboardInterrupt: Ctrl-C; a checkpoint at the last completed step is saved first.
+        KeyboardInterrupt: Ctrl-C, SIGTERM or SIGHUP; a checkpoint at the last completed step is saved first.
     """
     check_supported(spec, device)
     schedule = resolve_schedule(spec)
     _check_data(spec, shards)
     if steps is not None and steps < 1:
         raise FwplanError(f"cannot train for {steps} steps", hint="give --steps a positive number")
-    open_run_dir(run_dir, spec, resume=resume)
-
-    torch.manual_seed(spec.train.seed)
-    with clear_errors(spec):
+    say = partial(note, quiet=quiet)
+    with open_run_dir(run_dir, spec, resume=resume, note=say), clear_errors(spec):
+        torch.manual_seed(spec.train.seed)
         trainer = build_trainer(spec, device)
         saved = _load(run_dir, trainer, shards)
         done = 0 if saved is None else saved.step
         end = schedule.steps if steps is None else min(schedule.steps, done + steps)
         with (
             Metrics(run_dir / METRICS, keep_up_to=None if saved is None else saved.step) as metrics,
-            Display(start=done, end=end, quiet=quiet) as display,
+            Display(start=done, end=end, quiet=quiet, log=run_dir / LOG) as display,
             DeferredInterrupt() as interrupt,
             Batches(spec, shards.sequence, device, ends=shards.ends) as batches,
         ):
@@ -102,10 +102,10 @@ def train(
             except InterruptedAtSafePointError:
                 run.save()
                 display.note(f"saved after step {run.step}; go on with --resume")
-                raise
+                raise KeyboardInterrupt from None  # itself: of a subclass Python would make exit code 1, not 130
             result = run.result(predicted_allocated_bytes)
-    if run.step > done or not (run_dir / RESULT).exists():  # a run that was complete keeps its record
-        write_json(run_dir / RESULT, _to_json(result))
+        if run.step > done or not (run_dir / RESULT).exists():  # a run that was complete keeps its record
+            write_json(run_dir / RESULT, _to_json(result))
     return result
 
 

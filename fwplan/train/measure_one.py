@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from fwplan.train.batches import Batches
     from fwplan.train.step import Trainer
 
-WHOLE_STEPS = 4  # with the moments in place: one that warms up or is profiled, and three that are timed
+WHOLE_STEPS = 4  # after the optimizer's first: one that warms up or is profiled, and three that are timed
 MOST_SKIPPED_STEPS = 30  # float16: its loss scale halves until a step is finite
 # torch's allocators, the CUDA driver, cuBLAS and cuDNN, the C++ runtime
 _SAY_OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "ALLOC_FAILED", "bad_alloc")
@@ -82,10 +82,10 @@ def _measured(spec: RunSpec, device: torch.device, batches: Batches, ground: Gro
 
 
 def _steps(meter: StepMeter, batches: Batches) -> FirstStep:
-    """Take the first step, then, once a step has made the moments, those that are measured."""
+    """Take the first step, then, once the optimizer has taken one, those that are measured."""
     _, seconds = meter.run(batches.step(0))
     first, step = _first_step(meter.trainer.device, seconds), 1
-    while not meter.trainer.optimizer.state:
+    while not meter.taken:
         if step > MOST_SKIPPED_STEPS:
             raise FwplanError(f"none of {step} steps was finite", hint="is float16 wide enough for this model?")
         train_step(meter.trainer, batches.step(step))

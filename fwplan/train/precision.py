@@ -25,6 +25,12 @@ def autocast(dtype: str, device_type: str) -> AbstractContextManager[Any]:
     return torch.autocast(device_type, dtype=_AUTOCAST[dtype])
 
 
+def set_matmul_precision(device_type: str, *, tf32: bool) -> None:
+    """Let fp32 products on a GPU run in TF32, or in full fp32 as torch does by default."""
+    if device_type == "cuda":  # a CPU's fp32 products stay as they are
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+
+
 def grad_scaler(dtype: str, device_type: str) -> torch.amp.GradScaler:
     """Return a GradScaler that is active for float16 only: the other dtypes have fp32's range."""
     return torch.amp.GradScaler(device_type, enabled=dtype == "float16")

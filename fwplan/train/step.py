@@ -9,7 +9,7 @@ import torch
 
 from fwplan.model.gpt import GPT
 from fwplan.train.optim import build_optimizer
-from fwplan.train.precision import autocast, grad_scaler, weight_dtype
+from fwplan.train.precision import autocast, grad_scaler, set_matmul_precision, weight_dtype
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +32,7 @@ class Trainer:
 
 def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
     """Return a Trainer with freshly initialised weights on the device; seeded by the caller."""
+    set_matmul_precision(device.type, tf32=spec.train.tf32)  # before anything is compiled: it is part of the graph
     model = GPT(spec).to(device=device, dtype=weight_dtype(spec.train.dtype))
     if spec.train.compile:
         _compile(model, spec)

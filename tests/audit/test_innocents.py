@@ -114,6 +114,7 @@ B = 16 # micro batch size
 T = 1024 # sequence length
 max_steps = 19073 # 19,073 steps is ~1 epoch, if data is 10B tokens and batch size 0.5M tokens
 model = GPT(GPTConfig(vocab_size=50304))
+from model import GPT
 """
 TRAIN_GPT2 = f"""\
 # config for training GPT-2 (124M) down to very nice loss of ~2.85 on 1 node of 8X A100 40GB

@@ -22,7 +22,7 @@ ATTACKS = (
 
 
 def _load(path, overrides=()):
-    start = time.perf_counter()
+    start = time.process_time()
     try:
         loaded = load_config(path, overrides)
     except FwplanError as error:
@@ -30,7 +30,7 @@ def _load(path, overrides=()):
         assert error.hint  # noqa: PT017
     else:
         assert (loaded.spec is None) == bool(loaded.unknown)
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1
 
 
 @given(

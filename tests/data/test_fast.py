@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from fwplan.data import fast, gpt2
 from fwplan.data.fast import choose, fast_tokenizer
 from fwplan.data.prepare import prepare
+from fwplan.data.young import holds_young
 
 
 @pytest.fixture
@@ -101,6 +102,23 @@ class TestItself:
     def test_its_tokens_are_tiktokens(self, text):
         assert np.array_equal(_gigatoken().encode(text), gpt2.encode(text))
 
+    def test_no_character_is_another_to_it(self):
+        """Every code point that is assigned, or soon may be, beside a letter, a digit, a mark, a space and itself."""
+        codes = [code for code in (*range(0x33500), *range(0xE0000, 0xE0200)) if not 0xD800 <= code < 0xE000]
+        quick, slow = _gigatoken().encode, gpt2.encode
+        differing = [
+            (hex(codes[n]), hex(codes[min(n + 63, len(codes) - 1)]))
+            for n in range(0, len(codes), 64)
+            if not np.array_equal(quick(text := _probe(codes[n : n + 64])), slow(text))
+        ]
+        assert differing == []
+
+    @pytest.mark.parametrize("code", [0x88F, 0xC5C, 0xA7D2, 0x10940, 0x18D09, 0x1E6C0, 0x2B73A, 0x323B0, 0x33479])
+    def test_a_young_letter_makes_a_whole_document_tiktokens(self, code):
+        text = f"a{chr(code)}b 1{chr(code)}2 " * 20
+        assert holds_young(text)
+        assert np.array_equal(_gigatoken().encode(text), gpt2.encode(text))
+
     def test_long_whitespace_too(self):
         text = "a" + " " * 1_500_000 + "b"
         assert np.array_equal(_gigatoken().encode(text), gpt2.encode(text))
@@ -110,6 +128,22 @@ class TestItself:
         quick = prepare(source, tmp_path / "a" / "set", workers=2, note=notes.append)
         assert "gigatoken, which agrees" in notes[0]
         assert quick.meta == prepare(source, tmp_path / "b" / "set", fast=False).meta
+
+
+def _probe(codes):
+    return "".join(f"x{c}x 1{c}1 !{c}! {c} {c}{c}'s\n" for c in map(chr, codes))
+
+
+@pytest.mark.parametrize(
+    "text", ["plain", "café “quoted” — naïve", "東京の天気は晴れです。", "हिन्दी में", "😀 emoji", ""]
+)
+def test_everyday_text_is_not_young(text):
+    assert not holds_young(text)
+
+
+def test_what_unicode_has_not_assigned_is_young_whatever_python_knows():
+    for code in (0x378, 0x88F, 0x1C89, 0x10D40, 0x2EBF0, 0x323B0, 0x3FFFF, 0x10FFFF):
+        assert holds_young(f"some text {chr(code)} in it")
 
 
 def _gigatoken(made=[]):  # noqa: B006 (built once)

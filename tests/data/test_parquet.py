@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import random
 
 import pyarrow as pa
@@ -8,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from fwplan.data import parquet
-from fwplan.data.parquet import WINDOW_ROWS, Window, open_sources, read_window, token_counts, windows
+from fwplan.data.parquet import WINDOW_ROWS, Window, open_sources, windows
+from fwplan.data.rows import read_window, token_counts
 from fwplan.errors import FwplanError
 
 
@@ -120,10 +122,51 @@ def test_no_text_column_names_what_is_there(tmp_path):
         open_sources(tmp_path)
 
 
-def test_a_text_column_of_another_type_is_refused(tmp_path):
-    pq.write_table(pa.table({"text": [b"bytes"]}), tmp_path / "x.parquet")
-    with pytest.raises(FwplanError, match="column 'text' is binary, not string"):
+@pytest.mark.parametrize("values", [[{"a": 1}], [7], [["a", "b"]]])
+def test_a_text_column_of_another_type_is_refused(tmp_path, values):
+    pq.write_table(pa.table({"text": values}), tmp_path / "x.parquet")
+    with pytest.raises(FwplanError, match=r"column 'text' is .+, not text"):
         open_sources(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "kind", [pa.dictionary(pa.int32(), pa.string()), pa.string_view(), pa.binary(), pa.large_binary(), pa.binary_view()]
+)
+def test_text_in_any_layout_is_read_as_text(write, kind):
+    texts = ["one", None, "", "zwei 東京", "one"]
+    raw = [text if text is None or "binary" not in str(kind) else text.encode() for text in texts]
+    column = pa.array(texts).dictionary_encode() if pa.types.is_dictionary(kind) else pa.array(raw, kind)
+    assert read(write(column, kind=column.type, group_rows=3)) == ["one", None, None, "zwei 東京", "one"]
+
+
+def test_a_column_of_nulls_is_rows_without_text(write):
+    assert read(write([None, None], kind=pa.null())) == [None, None]
+
+
+def test_two_columns_of_one_name_are_one_clear_error(tmp_path):
+    twice = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
+    pq.write_table(twice, tmp_path / "x.parquet")
+    with pytest.raises(FwplanError, match="2 columns are named 'text'"):
+        open_sources(tmp_path)
+
+
+def test_two_columns_of_counts_are_none(tmp_path):
+    table = pa.Table.from_arrays([pa.array(["a"]), pa.array([1]), pa.array([2])], names=["text", *["token_count"] * 2])
+    pq.write_table(table, tmp_path / "x.parquet")
+    assert not open_sources(tmp_path)[0].has_token_count
+
+
+def test_the_text_may_be_in_a_column_of_any_name(write, texts):
+    path = write(["no"] * 60, content=pa.array(texts))
+    assert [text for window in windows(open_sources(path, "content")) for text in read_window(window).texts] == texts
+
+
+@pytest.mark.parametrize(("names", "said"), [(["id", "content"], "content"), (["a"], "a"), (["a", "b"], "NAME")])
+def test_a_missing_column_names_the_option_and_the_likely_column(tmp_path, names, said):
+    pq.write_table(pa.table({name: ["x"] for name in names}), tmp_path / "x.parquet")
+    with pytest.raises(FwplanError) as caught:
+        open_sources(tmp_path)
+    assert caught.value.hint.endswith(f"--text-column {said}")
 
 
 def test_no_rows_is_an_error_but_one_empty_file_of_two_is_not(write):
@@ -149,11 +192,25 @@ def test_a_truncated_file_is_one_clear_error(write, texts, keep):
     assert "\n" not in caught.value.message
 
 
-def test_a_file_that_is_not_parquet_is_one_clear_error(tmp_path):
-    path = tmp_path / "x.jsonl"
-    path.write_text('{"text": "a"}\n' * 10)
-    with pytest.raises(FwplanError, match=r"cannot read 'x.jsonl' as parquet"):
-        open_sources(path)
+@pytest.mark.parametrize(
+    ("name", "content", "said", "hint"),
+    [
+        ("x.jsonl", b'{"text": "a"}\n' * 10, "it is JSON lines", "pyarrow.json.read_json"),
+        ("x.json", b'[{"text": "a"}]', "it is JSON", "pyarrow.json.read_json"),
+        ("x.jsonl.gz", gzip.compress(b'{"text": "a"}\n' * 10), "it is a gzip file", "pyarrow.json.read_json"),
+        ("x.csv", b"text,id\nhello,1\n", "it is text", "pyarrow.csv.read_csv"),
+        ("x.txt", "caf\u00e9 ".encode() * 1000, "it is text", 'in a column "text"'),
+        ("x.parquet", b"<!DOCTYPE html><html>", "it is a web page or XML", "download the file itself"),
+        ("y.parquet", b"version https://git-lfs.github.com/spec/v1\n", "it is a Git LFS pointer", "git lfs pull"),
+        ("x.arrow", b"ARROW1\0\0" + bytes(50), "it is an Arrow file", "feather"),
+    ],
+)
+def test_a_file_that_is_not_parquet_is_named_for_what_it_is(tmp_path, name, content, said, hint):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(FwplanError, match=f"cannot read '{name}' as parquet: {said}") as caught:
+        open_sources(tmp_path / name)
+    assert hint in caught.value.hint
+    assert "damaged" not in str(caught.value)
 
 
 def test_a_corrupt_page_is_one_clear_error(write, texts):
@@ -165,9 +222,33 @@ def test_a_corrupt_page_is_one_clear_error(write, texts):
         read(path)
 
 
-def test_text_that_is_not_utf8_is_one_clear_error(tmp_path):
-    raw = pa.array([b"caf\xe9"], pa.binary())
-    table = pa.table({"text": pa.StringArray.from_buffers(1, *raw.buffers()[1:])})
-    pq.write_table(table, tmp_path / "x.parquet")
-    with pytest.raises(FwplanError, match=r"cannot read 'x.parquet'.*utf-8"):
+@pytest.mark.parametrize("as_string", [True, False])
+def test_text_that_is_not_utf8_names_its_row(tmp_path, as_string):
+    texts = pa.array([b"fine"] * 1207 + [b"caf\xe9 au lait"] + [b"fine"] * 9, pa.binary())
+    column = pa.StringArray.from_buffers(len(texts), *texts.buffers()[1:]) if as_string else texts
+    pq.write_table(pa.table({"text": column}), tmp_path / "x.parquet", row_group_size=500)
+    with pytest.raises(FwplanError, match=r"row 1,207 \(from 0\) of 'x.parquet' is not UTF-8: byte 0xe9 at its byte 3"):
         read(tmp_path / "x.parquet")
+
+
+def test_a_flipped_bit_is_found_where_there_are_checksums(tmp_path, texts):
+    path = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"text": texts * 20}), path, write_page_checksum=True, use_dictionary=False)
+    data, rng = path.read_bytes(), random.Random(0)
+    footer = 8 + int.from_bytes(data[-8:-4], "little")
+    for place in rng.sample(range(4, len(data) - footer), 30):
+        changed = bytearray(data)
+        changed[place] ^= 1 << rng.randrange(8)
+        path.write_bytes(changed)
+        with pytest.raises(FwplanError, match=r"cannot read 'x.parquet' as parquet"):
+            read(path)
+
+
+@pytest.mark.parametrize("how", ["replaced", "rewritten"])
+def test_a_file_that_changes_while_it_is_read_is_refused(write, texts, how):
+    path, other = write(texts), write([text.upper() for text in texts], name="other.parquet")
+    first, second, *_ = windows(open_sources(path))
+    read_window(first)
+    other.replace(path) if how == "replaced" else path.write_bytes(other.read_bytes())
+    with pytest.raises(FwplanError, match=r"'data.parquet' was changed or replaced while it was in use"):
+        read_window(second)

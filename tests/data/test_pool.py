@@ -43,18 +43,31 @@ def test_a_worker_that_fails_is_one_clear_error():
         list(ordered_map(math.sqrt, [1.0, -1.0], 2))
 
 
-def test_workers_end_when_their_parent_is_killed(tmp_path):
-    beat = tmp_path / "beat"
+def test_a_script_without_a_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys, time\n"
-        "from fwplan.data.pool import ordered_map\n"
+        "import math\nfrom fwplan.data.pool import ordered_map\nprint(list(ordered_map(math.factorial, range(5), 2)))\n"
+    )
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == ["[1, 1, 2, 6, 24]"]
+    assert done.stderr == ""
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    beat = tmp_path / "beat"
+    (tmp_path / "beating.py").write_text(
+        "import time\n"
         "def work(path):\n"
         "    for _ in range(1000):\n"
         "        open(path, 'a').write('.')\n"
         "        time.sleep(0.02)\n"
-        "if __name__ == '__main__':\n"
-        "    list(ordered_map(work, [sys.argv[1]], 2))\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\n"
+        "from beating import work\n"
+        "from fwplan.data.pool import ordered_map\n"
+        "list(ordered_map(work, [sys.argv[1]], 2))\n"
     )
     with subprocess.Popen([sys.executable, str(script), str(beat)]) as parent:
         wait_until(lambda: beat.exists() and beat.stat().st_size > 2)

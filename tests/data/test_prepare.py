@@ -158,6 +158,33 @@ def test_anything_else_is_done_again(write, texts, tmp_path, change):
     assert open_shards(out).train_tokens * 2 == len((out / "train.bin").read_bytes())
 
 
+def test_the_documents_of_another_column_are_other_documents(write, texts, tmp_path):
+    other = [f"{text} once more" for text in texts]
+    path = write(texts, content=pa.array(other))
+    named = prepare(path, tmp_path / "out", text_column="content", val_fraction=0)
+    again = prepare(path, tmp_path / "out", val_fraction=0)
+    assert again.meta == prepare(write(texts, content=pa.array(other)), tmp_path / "b", val_fraction=0).meta
+    assert named.meta["text_column"] == "content"
+    assert named.meta == prepare(path, tmp_path / "c", text_column="content", val_fraction=0).meta
+    assert named.train_tokens != again.train_tokens
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_source_that_is_replaced_while_it_is_prepared_is_refused(write, make_texts, tmp_path, workers):
+    path, other, calls = write(make_texts(400)), write(make_texts(400, seed=1), name="other.parquet"), []
+
+    def replace(*_call):
+        calls.append(1)
+        if len(calls) == 4:
+            other.replace(path)
+
+    with pytest.raises(FwplanError, match=r"'data.parquet' was changed or replaced while it was in use"):
+        prepare(path, tmp_path / "out", progress=replace, workers=workers)
+    assert not (tmp_path / "out" / "meta.json").exists()
+    made = prepare(path, tmp_path / "out", val_fraction=0)
+    assert documents(made, "train") == [gpt2_encoding().encode_ordinary(text) for text in make_texts(400, seed=1)]
+
+
 def test_a_half_written_attempt_is_replaced(write, texts, tmp_path):
     prepare(write(texts), tmp_path / "clean")
     out = tmp_path / "out"

@@ -180,6 +180,186 @@ def test_a_worker_that_dies_is_one_clear_error_and_the_work_goes_on(write, make_
     assert contents(out) == contents(tmp_path / "clean" / "set")
 
 
+@pytest.mark.parametrize("seconds", [0.0, 3600.0], ids=["a record each window", "a record on the way out only"])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(27, "File too large")], ids=["Ctrl-C", "failed write"])
+@pytest.mark.parametrize("moment", ["ends", "tokens", "digests", "val"])
+def test_what_fails_within_a_window_leaves_whole_windows(
+    write, make_texts, tmp_path, monkeypatch, seconds, error, moment
+):
+    texts = make_texts(100)
+    source, out = write([*texts, *texts[:20]]), tmp_path / "set"
+    options = {"workers": 1, "dedup": True, "val_fraction": 0.3, "format": "npy", "shard_tokens": 700}
+    append, appended = staging.SplitFiles.append, []
+
+    def failing(files, tokens, lengths):
+        appended.append(files.split)
+        if len(appended) != 11 + (moment == "val"):  # the sixth window
+            append(files, tokens, lengths)
+            return
+        if moment == "tokens":
+            files._ends.write(bytes(8 * len(lengths)))
+            files._file.write(tokens[: len(tokens) // 2].tobytes())
+            files.tokens += len(tokens) // 2
+        elif moment == "digests":
+            append(files, tokens, lengths)
+        files.documents += len(lengths)
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staging, "COMMIT_SECONDS", seconds)
+        patch.setattr(staging.SplitFiles, "append", failing)
+        with pytest.raises((KeyboardInterrupt, FwplanError)):
+            prepare(source, out, **options)
+    notes = []
+    prepare(source, out, note=notes.append, **options)
+    assert "going on after 50 of 120 rows" in notes
+    prepare(source, tmp_path / "clean" / "set", **options)
+    assert {path.name: data for path, data in contents(out).items()} == {
+        path.name: data for path, data in contents(tmp_path / "clean" / "set").items()
+    }
+
+
+def test_interrupted_while_clearing_up_it_is_cleared_up_by_the_next(write, make_texts, tmp_path, monkeypatch):
+    source, out = write(make_texts(50)), tmp_path / "set"
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(publish.shutil, "rmtree", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, out)
+    assert prepare(source, out).documents
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+FILE_LIMIT = """
+import resource, sys
+from fwplan.data import prepare
+from fwplan.errors import FwplanError
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
+try:
+    prepare.prepare(sys.argv[1], sys.argv[2], workers=1, fast=False)
+except FwplanError as error:
+    assert "ulimit -f" in error.hint
+    sys.exit(error.message)
+"""
+
+
+def test_a_limit_on_the_size_of_files_is_one_clear_error_each_time(write, make_texts, tmp_path):
+    source, out = write(make_texts(1500), group_rows=100), tmp_path / "set"
+    for _ in range(2):
+        command = [sys.executable, "-c", FILE_LIMIT, str(source), str(out), "70000"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert done.stderr == f"cannot write to '{out}': File too large\n"
+    notes = []
+    prepare(source, out, note=notes.append)
+    assert any(note.startswith("going on after") for note in notes)
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+@pytest.mark.parametrize("fast", [True, False], ids=["gigatoken", "tiktoken"])
+def test_ctrl_c_twice_ends_all_and_the_work_goes_on(write, make_texts, tmp_path, fast):
+    source, out, rng = write(make_texts(4000), group_rows=20), tmp_path / "set", random.Random(0)
+    script = "import sys; from fwplan.data import staging, prepare; staging.COMMIT_SECONDS = 0.05\n"
+    script += f"if __name__ == '__main__': prepare.prepare(sys.argv[1], sys.argv[2], workers=2, fast={fast})"
+    path, going_on = tmp_path / "child.py", 0
+    path.write_text(script)
+    for _ in range(2):
+        with subprocess.Popen([sys.executable, path, source, out], stderr=subprocess.PIPE, text=True) as child:
+            state = out / ".partial" / "state.json"
+            before = json.loads(state.read_text())["tally"]["windows"] if state.exists() else 0
+            going_on += before > 0
+            deadline = time.monotonic() + 60
+            while child.poll() is None and not (
+                state.exists() and json.loads(state.read_text())["tally"]["windows"] > before + 10
+            ):
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+            for gap in (0.0, rng.uniform(0.0, 0.2)):
+                time.sleep(gap)
+                child.send_signal(signal.SIGINT)
+            said = child.communicate(timeout=60)[1]  # it used to wait for workers that waited for it
+        assert "AssertionError" not in said
+    assert going_on or not (out / ".partial").exists()  # a quick machine is done before
+    prepare(source, out)
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda state: state["tally"].update(rows=39),
+        lambda state: state["splits"]["train"].update(documents=state["splits"]["train"]["documents"] + 1),
+        lambda state: state["tally"].update(windows=10**6),
+        lambda state: state.pop("splits"),
+        lambda state: state.update(recipe=None),
+    ],
+    ids=["rows", "documents", "windows", "no splits", "no recipe"],
+)
+def test_a_record_that_does_not_add_up_is_said_and_begun_anew(write, make_texts, tmp_path, monkeypatch, harm):
+    source, out = write(make_texts(100)), tmp_path / "set"
+    interrupt(monkeypatch, source, out, after=4)
+    path = out / ".partial" / "state.json"
+    state = json.loads(path.read_text())
+    harm(state)
+    path.write_text(json.dumps(state))
+    notes = []
+    prepare(source, out, note=notes.append)
+    assert any(note.endswith(": starting again") for note in notes)
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+def test_what_was_changed_on_disk_meanwhile_is_not_published(write, make_texts, tmp_path, monkeypatch):
+    source, out = write(make_texts(100)), tmp_path / "set"
+    interrupt(monkeypatch, source, out, after=4)
+    staged = out / ".partial" / "train.000000"
+    with staged.open("r+b") as file:
+        file.seek(20)
+        file.write(bytes(20))
+    with pytest.raises(FwplanError, match="is not what was written there") as caught:
+        prepare(source, out)
+    assert "starts again" in caught.value.hint
+    assert not (out / "meta.json").exists()
+    prepare(source, out)
+    prepare(source, tmp_path / "clean" / "set")
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+def test_files_may_be_added_behind_what_was_done(write, make_texts, tmp_path, monkeypatch):
+    write(make_texts(60), name="in/b.parquet")
+    out, notes = tmp_path / "set", []
+    interrupt(monkeypatch, tmp_path / "in", out, after=4, val_fraction=0.2)
+    write(make_texts(30, seed=1), name="in/c.parquet")
+    prepare(tmp_path / "in", out, val_fraction=0.2, note=notes.append)
+    assert "going on after 40 of 90 rows" in notes
+    prepare(tmp_path / "in", tmp_path / "clean" / "set", val_fraction=0.2)
+    assert contents(out) == contents(tmp_path / "clean" / "set")
+
+
+@pytest.mark.parametrize(
+    ("change", "options", "said"),
+    [
+        ("a.parquet", {}, "file 1 is another now"),
+        (None, {"val_fraction": 0.4}, "they were made with another val_fraction"),
+        (None, {"val_fraction": 0.2, "dedup": True}, "they were made with another dedup"),
+    ],
+)
+def test_work_that_is_dropped_is_said(write, make_texts, tmp_path, monkeypatch, change, options, said):
+    write(make_texts(60), name="in/b.parquet")
+    out, notes = tmp_path / "set", []
+    interrupt(monkeypatch, tmp_path / "in", out, after=4, val_fraction=0.2)
+    if change:
+        write(make_texts(30, seed=1), name=f"in/{change}")
+    prepare(tmp_path / "in", out, note=notes.append, **({"val_fraction": 0.2} | options))
+    assert f"40 rows that were prepared before cannot be used, for {said}: starting again" in notes
+
+
 def interrupt(monkeypatch, source, out, *, after, **options):
     """Press Ctrl-C after so many windows."""
     calls = []

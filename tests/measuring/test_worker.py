@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fwplan.errors import FwplanError
-from fwplan.measuring import worker
+from fwplan.measuring import orphan, worker
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no process groups")
 
@@ -149,3 +149,12 @@ def test_a_worker_does_not_outlive_a_killed_campaign():
         orphan = int(campaign.stdout.readline())
         campaign.kill()
     assert _gone(orphan)
+
+
+def test_where_there_is_no_prctl_nothing_is_asked(monkeypatch):
+    def none_here(_):
+        raise TypeError("bad argument type for built-in operation")  # as Windows says
+
+    monkeypatch.setattr(orphan.ctypes, "CDLL", none_here)
+    monkeypatch.setattr(orphan.sys, "platform", "win32")
+    orphan.die_with_parent()

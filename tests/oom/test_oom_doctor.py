@@ -8,15 +8,15 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from fwplan.cli import main
 from fwplan.commands.explain_log import explain_log
 from fwplan.errors import FwplanError
 from fwplan.oom import log as log_module
+from fwplan.oom.forms import messages
 from fwplan.oom.log import read_log
-from fwplan.oom.message import messages
 from fwplan.render.oom import oom_lines
 
 CONFIG = """\
@@ -35,8 +35,8 @@ Traceback (most recent call last):
   File "train.py", line 304, in <module>
     scaler.scale(loss).backward()
 torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.07 GiB. GPU 0 has a total capacity of 15.70 GiB \
-of which 2.10 GiB is free. Including non-PyTorch memory, this process has 13.10 GiB memory in use. Of the allocated \
-memory 12.80 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.
+of which 2.10 GiB is free. Including non-PyTorch memory, this process has 11.60 GiB memory in use. Of the allocated \
+memory 11.30 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.
 """
 
 
@@ -124,9 +124,9 @@ def test_nothing_heavy_is_loaded():
 def test_a_log_of_any_size_is_read_from_its_ends():
     filler = "iter 100: loss 3.1415, time 250.00ms, mfu 30.00%\n" * 400_000
     Path("long.log").write_text(LOG.split("Traceback", maxsplit=1)[0] + filler + LOG, encoding="utf-8")
-    start = time.perf_counter()
+    start = time.process_time()
     read = read_log("long.log")
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     assert read.printed == {"tokens_per_step": 524_288, "parameters_without_positions": 76_770_000}
     assert read.message.capacity.bytes == 15.70 * 2**30
 
@@ -147,9 +147,15 @@ def test_any_log_is_read_or_refused(noise, start, stop):
             assert "no out-of-memory message" in error.message  # noqa: PT017
 
 
-@given(st.lists(st.sampled_from(["CUDA out of memory. Tried", " to allocate", "9" * 400, " GiB", "(GPU", "\n", " ",
-                                 "<span ", "empty_strided((1, ", "device=device("])))  # fmt: skip
+PIECES = ["CUDA out of memory. Tried", "RuntimeError:", "Tried", "THCudaCheck FAIL", " to allocate", "9" * 400, " GiB",
+          "(GPU", "\n", " ", "<span ", "empty_strided((1, ", "device=device(", "Process 1 has 1.00 GiB"]  # fmt: skip
+
+
+@given(st.lists(st.sampled_from(PIECES)))
+@example(["Tried to allocate 2.00 GiB", " " * 4_000])
+@example(["Allocation on device", " " * 4_000])
+@example(["RuntimeError:", " " * 4_000])
 def test_no_message_hangs(parts):
-    start = time.perf_counter()
+    start = time.process_time()
     list(messages("".join(parts) * 50))
-    assert time.perf_counter() - start < 1
+    assert time.process_time() - start < 1

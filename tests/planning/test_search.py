@@ -216,6 +216,11 @@ def test_a_pinned_rate_falls_to_its_tenth():
     assert (train.learning_rate, train.min_lr) == (1e-4, 1e-5)
 
 
+def test_a_rate_that_would_rise_is_refused():
+    with pytest.raises(FwplanError, match=r"min_lr 0\.01 is above learning_rate 0\.001"):
+        _search(24, pins={"learning_rate": 1e-3, "min_lr": 1e-2})
+
+
 def test_a_warm_up_that_never_ends_is_refused():
     with pytest.raises(FwplanError, match="never ends"):
         _search(24, tokens=1_000_000_000, pins={"warmup_steps": 5000})

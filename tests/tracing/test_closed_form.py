@@ -1,4 +1,4 @@
-"""The closed form against the trace, on a GPU's kernels: 24 eager specs, every mode singly and in pairs.
+"""The closed form against the trace, on a GPU's kernels: 27 eager specs, every mode singly and in pairs.
 
 benchmarks/closed_form.py draws 500 of them.
 """
@@ -8,6 +8,8 @@ from statistics import median
 
 import pytest
 
+from fwplan.allocator.replay import replay
+from fwplan.estimation import estimate
 from fwplan.estimators.memory import estimate_memory
 from fwplan.tracing.bundled import trace_spec
 
@@ -46,6 +48,9 @@ CASES = {
     "unaligned vocabulary": ({"vocab_size": 8191}, {}),
     "nanoGPT's loop": ({}, NANOGPT),
     "nanoGPT's loop, fp32, bias": ({"bias": True}, NANOGPT | {"dtype": "float32"}),
+    "nanoGPT's loop, small vocabulary": ({"vocab_size": 65}, NANOGPT),
+    "nanoGPT's loop, fp16, checkpointed": ({"vocab_size": 700}, NANOGPT | BLOCKS | {"dtype": "float16"}),
+    "nanoGPT's loop, pure bf16": ({}, NANOGPT | {"dtype": "pure_bfloat16", "keeps_logits": False}),
     "no clipping, one layer": ({"n_layer": 1}, {"grad_clip": 0.0}),
 }
 
@@ -63,5 +68,16 @@ def test_the_closed_form_is_the_traced_peak(run_spec, name):
 
 
 def test_most_of_them_to_a_thousandth(run_spec):
-    assert len(CASES) == 24
+    assert len(CASES) == 27
     assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.001
+
+
+def test_what_torch_counts_as_allocated_lies_in_the_printed_interval(run_spec):
+    """A small vocabulary leaves no large tensor: of all drawn runs torch counts most beyond the live tensors here."""
+    spec = run_spec(n_layer=8, n_head=3, n_embd=192, vocab_size=65, context_length=128, micro_batch_size=32,
+                    compile=False, device="cuda")  # fmt: skip
+    trace = trace_spec(spec)
+    counted = replay(trace.events).peak_allocated_bytes
+    allocated = estimate(spec, measurements=[]).use.allocated
+    assert 1.01 * trace.peak_allocated_bytes < counted  # it does go beyond
+    assert allocated.low <= trace.peak_allocated_bytes < counted <= allocated.high

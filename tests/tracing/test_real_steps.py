@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from fwplan.tracing.bundled import trace_spec
+from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.measure import persistent
 from fwplan.train.step import build_trainer, train_step
@@ -20,6 +21,7 @@ CASES = {
     "pure bf16": ({}, {"dtype": "pure_bfloat16", "optimizer_impl": "for_loop"}),
     "dropout, so by formula": ({"dropout": 0.1}, {}),
     "by formula, small vocabulary": ({"vocab_size": 64}, {"attention": "math", "micro_batch_size": 4}),
+    "nanoGPT's forward and loop": ({"vocab_size": 80}, {"returns_logits": True, "keeps_logits": True}),
     "chunked": ({}, {"loss": "chunked", "loss_chunk_tokens": 64}),
     "checkpointed": (
         {"n_layer": 5, "vocab_size": 64},
@@ -38,11 +40,19 @@ def real_peak(spec):
         for _ in range(spec.train.grad_accum_steps):
             yield torch.randint(vocabulary, shape), torch.randint(vocabulary, shape)
 
+    held = []  # the logits, in nanoGPT's loop
+
+    def step():
+        if spec.train.returns_logits:
+            nanogpt_step(trainer, batches(), held)
+        else:
+            train_step(trainer, batches())
+
     for _ in range(10):
-        train_step(trainer, batches())
+        step()
         if trainer.optimizer.state:  # a float16 step that overflows is skipped
             break
-    return measure_live_memory(lambda: train_step(trainer, batches()), persistent(trainer)).peak_bytes
+    return measure_live_memory(step, [*persistent(trainer), *held]).peak_bytes
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -39,7 +39,7 @@ def test_the_loss_falls_on_a_text_that_repeats(dtype, loss, make_spec, run):
 def test_a_run_leaves_what_it_promises(make_spec, run, files_in):
     spec = make_spec()
     result = run(spec)
-    assert files_in(result.run_dir) == ["last.pt", "metrics.jsonl", "result.json", "spec.json"]
+    assert files_in(result.run_dir) == ["last.pt", "log.txt", "metrics.jsonl", "result.json", "spec.json"]
     assert parse_spec(json.loads((result.run_dir / "spec.json").read_text()), "spec.json") == spec
     document = json.loads((result.run_dir / "result.json").read_text())
     assert Measurement.model_validate(document["measurement"]) == result.measurement
@@ -101,10 +101,14 @@ def test_steps_caps_the_call_and_not_the_horizon(make_spec, run, history, assert
 
 def test_a_finished_run_is_left_alone(make_spec, run):
     first = run(make_spec())
-    before = {path.name: path.read_bytes() for path in first.run_dir.iterdir() if path.name != "last.pt"}
+    before = {
+        path.name: path.read_bytes() for path in first.run_dir.iterdir() if path.name not in ("last.pt", "log.txt")
+    }
     again = run(make_spec(), resume=True)
     assert (again.steps_done, again.last_loss, again.measurement) == (12, first.last_loss, None)
-    assert {path.name: path.read_bytes() for path in first.run_dir.iterdir() if path.name != "last.pt"} == before
+    assert {
+        path.name: path.read_bytes() for path in first.run_dir.iterdir() if path.name not in ("last.pt", "log.txt")
+    } == before
 
 
 def test_a_second_run_in_the_same_directory_is_refused(make_spec, run):
@@ -214,8 +218,9 @@ def test_ctrl_c_finishes_the_step_and_saves(make_spec, run, history, assert_same
     handler = signal.getsignal(signal.SIGINT)
     with monkeypatch.context() as patch:
         _at_step(patch, 7, lambda _: os.kill(os.getpid(), signal.SIGINT))
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as caught:
             run(spec)
+    assert caught.type is KeyboardInterrupt  # of a subclass Python makes a script's exit code 1
     assert signal.getsignal(signal.SIGINT) is handler
     assert "stopping after this step" in capfd.readouterr().err
     assert torch.load(tmp_path / "run" / "last.pt", weights_only=True)["progress"]["step"] == 7

@@ -8,10 +8,13 @@ import pytest
 import torch
 
 from fwplan.errors import FwplanError
+from fwplan.measuring.result import predict
+from fwplan.spec import DeviceSpec
 from fwplan.train import measure
 from fwplan.train.batches import Batches
-from fwplan.train.dry_run import dry_run
+from fwplan.train.dry_run import dry_run, short_step
 from fwplan.train.measure import StepMeter
+from fwplan.train.measure_one import measure_one
 from fwplan.train.step import build_trainer
 from fwplan.units import MIB
 
@@ -122,7 +125,8 @@ def test_cuda_counts_each_steps_own_peak_after_the_warm_up(make_spec, monkeypatc
     monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda _: gpu.reserved)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda _: (10_000 - gpu.reserved - 7, 10_000))
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: "stand-in")
-    meter = StepMeter(SimpleNamespace(spec=make_spec(), device=torch.device("cuda")))
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)])
+    meter = StepMeter(SimpleNamespace(spec=make_spec(), device=torch.device("cuda"), optimizer=optimizer))
     for _ in range(5):
         meter.run([])
         gpu.allocated = 5000  # an evaluation
@@ -145,6 +149,27 @@ def test_dry_run_measures_without_data_and_writes_nothing(make_spec, tmp_path, m
 
 def test_dry_run_takes_what_a_run_takes(make_spec, shards):
     assert dry_run(make_spec(), CPU, 1).peak_allocated_bytes == _meter(make_spec(), shards, 3).allocated
+
+
+def test_an_optimizer_that_keeps_nothing_is_measured(make_spec):
+    spec = make_spec({"vocab_size": 5000}, optimizer="sgd", optimizer_impl="foreach", momentum=0.0)
+    spec = spec.model_copy(update={"device": DeviceSpec(type="cpu")})
+    record = dry_run(spec, CPU, 1)
+    assert record.peak_allocated_bytes == pytest.approx(predict(spec).allocated_bytes, rel=0.01)
+    report = measure_one(spec)
+    assert report.measurement.peak_allocated_bytes == record.peak_allocated_bytes
+
+
+def test_dry_run_takes_few_of_many_micro_batches_and_says_how_far_it_is(make_spec, capsys):
+    spec = make_spec({"vocab_size": 5000}, grad_accum_steps=32)
+    short = short_step(spec)
+    assert (short.train.grad_accum_steps, short.model) == (2, spec.model)
+    assert predict(short).allocated_bytes == predict(spec).allocated_bytes
+    dry_run(short, CPU, 1)
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "5 steps of 72 random tokens"
+    assert [line.split()[1] for line in said[1:]] == [f"{n}/5" for n in range(1, 6)]
+    assert short_step(make_spec(grad_accum_steps=1)) == make_spec(grad_accum_steps=1)
 
 
 def test_dry_run_refuses_what_it_cannot_measure(make_spec, monkeypatch):

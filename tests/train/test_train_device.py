@@ -10,8 +10,11 @@ import pytest
 import torch
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.machine import detect_cpu
+from fwplan.target import this_cpu
 from fwplan.train import device
 from fwplan.train.device import check_supported, clear_errors, device_name, resolve_device
+from fwplan.train.precision import set_matmul_precision
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -148,3 +151,20 @@ def test_the_profiler_is_silenced_before_torch_is_loaded(preset):
     env |= {} if preset is None else {"KINETO_LOG_LEVEL": preset}
     said = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=True).stdout
     assert said.split() == ["False", preset or "99"]
+
+
+def test_a_processor_has_one_name():
+    assert device_name(CPU) == detect_cpu(probe=None).name == this_cpu().label
+
+
+@pytest.mark.parametrize(("tf32", "precision"), [(True, "high"), (False, "highest")])
+def test_a_gpus_fp32_products_are_in_tf32_where_the_spec_says_so(tf32, precision):
+    before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        set_matmul_precision("cpu", tf32=tf32)
+        assert torch.get_float32_matmul_precision() == "medium"
+        set_matmul_precision("cuda", tf32=tf32)
+        assert torch.get_float32_matmul_precision() == precision
+    finally:
+        torch.set_float32_matmul_precision(before)
