@@ -60,9 +60,11 @@ def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
     fitting = larger & best.ok
     if not fitting.any():
         least = grid.needed.min(axis=(0, 2))[larger].min()
+        if least <= available:
+            return "not one step of a larger shape fits into the time and money"
         return (
             f"the next larger shape needs {least / GIB:.2f} GiB of {available / GIB:.2f} even with "
-            "every saving at micro-batch 1"
+            f"every saving at micro-batch {grid.space.B.min()}"
         )
     worth_a_look = fitting & (best.parameters > 1.1 * best.parameters[shape])
     others = worth_a_look if worth_a_look.any() else fitting
@@ -106,22 +108,28 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     """Return why the next larger micro-batch of the same shape and mode is not taken."""
     mode, shape, micro = place
     sizes = grid.space.B[0]
-    if len(sizes) == 1:
-        return f"micro-batch {sizes[micro]} is pinned"
     if micro + 1 >= len(sizes):
-        return f"micro-batch {sizes[micro]} is the largest searched"
+        return f"micro-batch {sizes[micro]} is {'pinned' if len(sizes) == 1 else 'the largest searched'}"
     after = (mode, shape, micro + 1)
     need = float(grid.needed[after])
     if need > available:
         return f"micro-batch {sizes[micro + 1]} may need {need / GIB:.1f} of {available / GIB:.1f} GiB"
+    if horizon.steps[0][after[1:]] < 1:
+        return f"not one step of micro-batch {sizes[micro + 1]} fits into the time and money"
     if not horizon.possible[0][after[1:]]:
         return f"micro-batch {sizes[micro + 1]} would make the batch larger than advised"
     if not grid.timed:
         return f"micro-batch {sizes[micro + 1]} fits too; whether it would be faster is unknown"
+    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {_cost(grid, horizon, place, after)}"
+
+
+def _cost(grid: Grid, horizon: Horizon, place: Place, after: Place) -> str:
+    """Return what a run takes more than another: time a token or, where that is less, over the whole."""
     change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
-    cost = f"{change:+.1%} time a token" if abs(change) >= 0.0005 else "as much time a token"
-    but = f", but {_cost_in_all(horizon, place, after)}" if change <= -0.0005 else ""
-    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}{but}"
+    if abs(change) < 0.0005:
+        return "as much time a token"
+    but = f", but {_cost_in_all(horizon, place, after)}" if change < 0 else ""
+    return f"{change:+.1%} time a token{but}"
 
 
 def _cost_in_all(horizon: Horizon, place: Place, after: Place) -> str:
