@@ -58,7 +58,8 @@ class Estimate:
             return self.memory.lines
         return (*self.memory.lines, Line(
             f"correction ({self.calibration.runs} measured runs)", correction, None, None, EVERY_PHASE, "persistent",
-            "measured / predicted", "the measurement store", "calibrated",
+            f"{round(self.use.allocated.point)} - {self.memory.allocated_bytes}",
+            "the measurement store: measured less predicted", "calibrated",
         ))  # fmt: skip
 
     @property

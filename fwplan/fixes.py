@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fwplan.estimation import Estimate, estimate
+from fwplan.estimators.memory import estimate_memory
+from fwplan.estimators.speed import middle, step_seconds
+from fwplan.target import hardware
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -13,6 +16,7 @@ if TYPE_CHECKING:
     from fwplan.measurement import Measurement
     from fwplan.spec import RunSpec
 
+_ALIKE = 1e-6  # shares that are told apart by rounding alone
 # A change that frees less of the peak than this does not help.
 LEAST_GAIN = 0.03
 
@@ -29,6 +33,7 @@ class Fix:
     disturbs: int = 0  # how much of the recipe, see _Change
     popular: bool = False  # advice that people are given whatever their run is
     saved_bytes: int = 0  # of what the run needs on its device
+    slower: float | None = None  # time of the same tokens, as a share more than before; None: the speed is unknown
 
     @property
     def fits(self) -> bool:
@@ -44,6 +49,7 @@ class Fix:
             "needed_bytes": use.needed.ends if use else None,
             "verdict": self.estimate.verdict,
             "saved_bytes": self.saved_bytes,
+            "slower": self.slower,
             "same_maths": self.same_maths,
             "disturbs": self.disturbs,
             "helps": self.helps,
@@ -54,8 +60,9 @@ class Fix:
 def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
     """Return the changes worth knowing for a run: what helps before what does not, and why not.
 
-    What helps is in the order of how little it disturbs: the same maths first, then the level of `_Change.disturbs`,
-    then what saves most. Where nothing is enough alone, two together are tried.
+    What helps is in the order of what it costs: the same maths first, then the time of the same tokens in whole
+    percents, then the level of `_Change.disturbs`, then what saves most. Where nothing is enough alone, two together
+    are tried.
     """
     if before.memory is None:
         return []
@@ -65,16 +72,17 @@ def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
     return sorted(found, key=_order)
 
 
-def _order(fix: Fix) -> tuple[bool, bool, int, int]:
+def _order(fix: Fix) -> tuple[bool, bool, float, int, int]:
     split = fix.disturbs == _SPLIT  # of these the larger micro-batch, which frees less, disturbs less
-    return (not fix.helps, not fix.same_maths, fix.disturbs, fix.saved_bytes if split else -fix.saved_bytes)
+    saved = fix.saved_bytes if split else -fix.saved_bytes
+    return (not fix.helps, not fix.same_maths, round(fix.slower or 0.0, 2), fix.disturbs, saved)
 
 
-_HERE, _COMPILED, _SPLIT, _SLOWER, _SEVERAL = range(5)
+_HERE, _COMPILED, _SPLIT, _RECOMPUTED, _SEVERAL = range(5)
 
 
 class _Change(NamedTuple):
-    """One change; `disturbs` is its level, from one line of the script at the same speed to several changes at once."""
+    """One change; `disturbs` is its level, from one line of the script to several changes at once."""
 
     name: str
     spec: RunSpec
@@ -97,7 +105,26 @@ def _tried(before: Estimate, change: _Change, measurements: Sequence[Measurement
         disturbs=change.disturbs,
         popular=change.popular,
         saved_bytes=round(saved),
+        slower=_slower(before, after),
     )
+
+
+def _slower(before: Estimate, after: Estimate) -> float | None:
+    """Return the share of time that the same tokens take more; None where the speed is unknown."""
+    if before.step_seconds is None or after.step_seconds is None:
+        return None
+    measured = before.time_status == after.time_status  # else the change would be that from prior to measurement
+    was, now = (found.step_seconds if measured else _prior_seconds(found) for found in (before, after))
+    if was is None or now is None:
+        return None
+    change = middle(now) / after.spec.tokens_per_step / (middle(was) / before.spec.tokens_per_step) - 1
+    unseen = not _on_cuda(after.spec) and abs(change) < _ALIKE  # a CPU's time is that of products and logits alone
+    return None if unseen else change
+
+
+def _prior_seconds(found: Estimate) -> tuple[float, float] | None:
+    speed = hardware(found.spec.train, found.target) if found.target else None
+    return step_seconds(found.spec, speed) if speed else None
 
 
 def _changes(before: Estimate) -> Iterator[_Change]:
@@ -120,8 +147,8 @@ def _changes(before: Estimate) -> Iterator[_Change]:
     yield from _smaller_micro_batch(spec)
     if train.checkpointing == "none":
         yield _Change(
-            "activation checkpointing", _with(spec, checkpointing="block"), _blocks_share(before), disturbs=_SLOWER,
-            popular=True,
+            "activation checkpointing", recomputed := _with(spec, checkpointing="block"),
+            _blocks_share(before, recomputed), disturbs=_RECOMPUTED, popular=True,
         )  # fmt: skip
     if _on_cuda(spec) and not train.expandable_segments:
         yield _Change(
@@ -162,11 +189,11 @@ def _smaller_micro_batch(spec: RunSpec) -> Iterator[_Change]:
             )
 
 
-def _blocks_share(before: Estimate) -> str:
-    saved = ("LayerNorm", "q, k, v", "attention", "MLP hidden")
-    lines = before.at_peak()
-    share = sum(line.bytes for line in lines if line.name.startswith(saved)) / sum(line.bytes for line in lines)
-    return f"the blocks' activations are {share:.0%} of the peak; recomputing them costs a third of their forward"
+def _blocks_share(before: Estimate, recomputed: RunSpec) -> str:
+    """Return what recomputing the blocks takes off the peak: the difference of two estimates."""
+    assert before.memory is not None  # noqa: S101  # fixes() asks for no others
+    share = 1 - estimate_memory(recomputed).allocated_bytes / before.memory.allocated_bytes
+    return f"recomputing what the blocks keep takes {max(0.0, share):.0%} off the peak"
 
 
 def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:

@@ -5,8 +5,11 @@ import pytest
 import fwplan
 from fwplan.cli import main
 from fwplan.estimation import estimate
+from fwplan.estimators.speed import middle
 from fwplan.fixes import fixes
-from fwplan.target import named_gpu
+from fwplan.measurement import Measurement
+from fwplan.spec import DeviceSpec
+from fwplan.target import Target, named_gpu
 
 EAGER = {"compile": False, "returns_logits": True, "keeps_logits": True, "grad_accum_steps": 32}
 
@@ -59,11 +62,67 @@ def test_an_undecidable_run_has_none(run_spec):
     assert fixes(estimate(run_spec(parallel="fsdp", world_size=2), measurements=[]), []) == []
 
 
-def test_what_disturbs_least_is_first_and_only_what_helps_is_numbered(found):
+@pytest.mark.parametrize("gpu", ["4070", "H200", "A100 40GB", None])
+@pytest.mark.parametrize(
+    "fields",
+    [EAGER | {"n_embd": 576}, {}, {"n_layer": 6, "n_head": 6, "n_embd": 384, "micro_batch_size": 32}],
+)
+def test_what_costs_least_is_first_the_same_maths_before_time(run_spec, gpu, fields):
+    before = estimate(run_spec(**fields), gpu and named_gpu(gpu), measurements=[])
+    listed = fixes(before, [])
+    helping = [fix for fix in listed if fix.helps]
+    costs = [(not fix.same_maths, round(fix.slower or 0, 2), fix.disturbs) for fix in helping]
+    assert costs == sorted(costs)
+    for fix in listed:
+        assert (fix.slower is None) == (gpu is None)
+        if gpu is not None:
+            a, b = (middle(e.step_seconds) / e.spec.tokens_per_step for e in (before, fix.estimate))
+            assert fix.slower == pytest.approx(b / a - 1)
+
+
+def test_a_chunked_loss_that_costs_time_does_not_come_first(run_spec):
+    before = estimate(run_spec(micro_batch_size=48), named_gpu("4070"), measurements=[])
+    names = [fix.change for fix in fixes(before, []) if fix.helps]
+    assert names.index("chunked loss") > names.index("micro-batch 12, accumulation 4")
+    assert {fix.change: fix for fix in fixes(before, [])}["chunked loss"].slower > 0.15
+
+
+def test_what_only_one_of_two_runs_was_timed_in_is_compared_by_the_table(run_spec):
+    before = estimate(run_spec(n_embd=576, **EAGER), named_gpu("4070"), measurements=[])
+    run = Measurement(
+        spec=before.spec, device_name="NVIDIA GeForce RTX 4070", device_type="cuda", torch_version="2.13.0",
+        fwplan_version="0", measured_at="2026-01-01T00:00:00+00:00", tokens_per_second=1.0, timed_steps=5,
+        predicted_allocated_bytes=before.memory.allocated_bytes, peak_allocated_bytes=before.memory.allocated_bytes,
+        peak_reserved_bytes=before.memory.allocated_bytes, device_used_bytes=before.memory.allocated_bytes + 2**28,
+        step_seconds=3 * middle(before.step_seconds),
+    )  # fmt: skip
+    timed = estimate(before.spec, before.target, measurements=[run])
+    assert timed.time_status == "calibrated"
+    by_table = {fix.change: fix.slower for fix in fixes(before, [])}
+    for fix in fixes(timed, [run]):
+        assert fix.slower == pytest.approx(by_table[fix.change], abs=1e-6)
+
+
+def test_what_a_cpus_speed_does_not_tell_apart_is_not_said_to_be_the_same(run_spec):
+    before = estimate(run_spec(**EAGER), Target(DeviceSpec(type="cpu"), matmul_flops=1e12), measurements=[])
+    slower = {fix.change: fix.slower for fix in fixes(before, [])}
+    assert slower["compile=True, loss returned alone"] is slower["micro-batch 8, accumulation 64"] is None
+    assert slower["chunked loss"] < 0
+    assert slower["activation checkpointing"] > 0.1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("attention", ["flash", "math"])
+def test_the_blocks_share_is_what_checkpointing_takes_off_the_peak(run_spec, attention, compiled):
+    before = estimate(run_spec(attention=attention, compile=compiled), named_gpu("H200"), measurements=[])
+    (fix,) = (fix for fix in fixes(before, []) if fix.change == "activation checkpointing")
+    share = 1 - fix.estimate.memory.allocated_bytes / before.memory.allocated_bytes
+    assert f"takes {share:.0%} off" in fix.why
+    assert attention != "math" or share > 0.5
+
+
+def test_only_what_helps_is_numbered(found):
     helping = [fix for fix in found[1] if fix.helps]
-    assert helping[0].change == "chunked loss"
-    levels = [(not fix.same_maths, fix.disturbs) for fix in helping]
-    assert levels == sorted(levels)
     micro = [fix.change for fix in helping if fix.change.startswith("micro-batch")]
     assert micro == ["micro-batch 8, accumulation 64", "micro-batch 4, accumulation 128"]
     assert all(fix.saved_bytes > 0 for fix in helping)
@@ -111,10 +170,12 @@ def _commands(text):
 
 
 def test_after_writing_the_next_command_is_about_what_was_written(said):
+    listed = fwplan.explain("config.py", gpu="4070").as_dict()["fixes"]
+    first = next(fix["number"] for fix in listed if fix["verdict"] == "fits")
     assert _commands(said("config.py", "--gpu", "4070", "-o", "p.json")) == [
-        "fwplan explain p.json --fix 1 -o plan.json"
+        f"fwplan explain p.json --fix {first} -o plan.json"
     ]
-    assert _commands(said("p.json", "--fix", "1", "-o", "fixed.json")) == ["fwplan run fixed.json"]
+    assert _commands(said("p.json", "--fix", str(first), "-o", "fixed.json")) == ["fwplan run fixed.json"]
     fixed = said("p.json", "--gpu", "3070", "--fix", "2", "-o", "plan.json")
     (command,) = _commands(fixed)
     assert command.startswith("fwplan explain plan.json --fix ")

@@ -52,7 +52,7 @@ def compiled_lines(s: Sizes, spec: RunSpec) -> list[Line]:
         *_gradient_lines(s),
         *head_gradient_lines(s),
         *_saved_lines(s),
-        *_block_lines(s),
+        *_block_lines(s, bias=spec.model.bias),
         *_backward_lines(s),
         *_attention_lines(s, spec),
         *chunked_or_full(s, spec.train),
@@ -75,7 +75,7 @@ def _saved_lines(s: Sizes) -> Iterator[Line]:
     behind = (s.R - s.recomputes_top) * (s.K > 0)  # kept blocks that follow a recomputed one
     yield Line(
         "LayerNorm inputs", s.r * u * (2 * s.K - behind), width, s.r_dtype, _UP_TO_TOP, "saved",
-        "K * 2*r*N*C" if isinstance(behind, int) and not behind else "(2*K - behind a recomputed block) * r*N*C",
+        "K * 2*r*N*C" if isinstance(behind, int) and not behind else f"(2*K - R{' + 1' * s.recomputes_top}) * r*N*C",
         _SAVED,
     )  # fmt: skip
     for name, count, formula in (
@@ -101,7 +101,7 @@ def _saved_lines(s: Sizes) -> Iterator[Line]:
         yield Line("final LayerNorm input", s.r * u, width, s.r_dtype, _UP_TO_HEAD, "saved", "r*N*C", _SAVED)
 
 
-def _block_lines(s: Sizes) -> Iterator[Line]:
+def _block_lines(s: Sizes, *, bias: bool) -> Iterator[Line]:
     """Yield what a block holds while backward is in it, and autocast's copies of the weights."""
     yield Line(
         "activations: bottom block", block_bytes(s), None, None, _BOTTOM, "saved",
@@ -114,10 +114,11 @@ def _block_lines(s: Sizes) -> Iterator[Line]:
         )  # fmt: skip
     if not s.autocast:
         return
-    yield Line("weight copies", s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", "K * a*12*C*C", _CAST)
+    formula = "a*(12*C*C + 9*C)" if bias else "a*12*C*C"
+    yield Line("weight copies", s.a * s.linear * s.K, None, s.a_dtype, _UP_TO_TOP, "saved", f"K * {formula}", _CAST)
     in_backward = _BLOCK if s.recomputes_top else _BOTTOM
     yield Line(
-        "weight copies: block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", "a*12*C*C", _CAST
+        "weight copies: block in backward", s.a * s.linear, None, s.a_dtype, in_backward, "saved", formula, _CAST
     )
 
 
@@ -147,12 +148,13 @@ def _backward_lines(s: Sizes) -> Iterator[Line]:
         cast = largest(4 * s.p * s.C * s.C - 4 * s.a * u, 0)
         yield Line(
             "gradient: MLP output weight, cast", cast, (s.C, 4 * s.C), s.p_dtype, here, "transient",
-            "4*p*C*C - 4*a*N*C, where positive", _REAL,
+            "max(4*p*C*C - 4*a*N*C, 0)", _REAL,
         )  # fmt: skip
-    yield Line(
-        "gradient: attention, recomputed block", 4 * s.a * u * (s.R > 0), None, s.a_dtype, _BOTTOM, "transient",
-        "4*a*N*C", _REAL,
-    )  # fmt: skip
+    if s.recomputes:
+        yield Line(
+            "gradient: attention, recomputed block", 4 * s.a * u, None, s.a_dtype, _BOTTOM, "transient", "4*a*N*C",
+            _REAL,
+        )  # fmt: skip
 
 
 def _gradient_lines(s: Sizes) -> Iterator[Line]:
@@ -170,7 +172,7 @@ def _gradient_lines(s: Sizes) -> Iterator[Line]:
     )  # fmt: skip
     yield Line(
         f"{name}: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, _END | to_step, "saved",
-        "p*(W + T*C)", _RETURNED,
+        "p*(W + positions)", _RETURNED,
     )  # fmt: skip
     if not s.accumulates:
         yield Line(
@@ -231,6 +233,6 @@ def _score_lines(s: Sizes, width: int) -> Iterator[Line]:
     beyond = largest(2 * s.a * scores - s.N * s.C * (8 * s.a + s.r), 0)
     yield Line(
         "gradient: attention scores", beyond, shape, s.a_dtype, _BLOCK, "transient",
-        "2*a*B*H*T*T - N*C*(8*a + r), where positive",
+        "max(2*a*B*H*T*T - N*C*(8*a + r), 0)",
         "by then the MLP's hidden layers and its LayerNorm's input are gone; " + _REAL,
     )  # fmt: skip

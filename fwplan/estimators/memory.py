@@ -18,6 +18,7 @@ from fwplan.estimators.loss import loss_lines
 from fwplan.estimators.optimizer import gradient_lines, persistent_lines, saved_lines, step_lines
 from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,9 +144,11 @@ def _card(spec: RunSpec) -> str | None:
 
 @cache
 def _workspaces_line(card: str | None) -> Line:
+    size, handles = overhead.workspaces(card).point, overhead.HANDLES
     return Line(
-        "cuBLAS workspaces", int(overhead.workspaces(card).point), None, None, EVERY_PHASE, "persistent",
-        "2 handles", "aten/src/ATen/cuda/CublasHandlePool.cpp, see fwplan/estimators/overhead.py", "prior",
+        "cuBLAS workspaces", int(size), None, None, EVERY_PHASE, "persistent",
+        f"{handles}*{size / handles / MIB:g}*2**20",
+        "aten/src/ATen/cuda/CublasHandlePool.cpp, see fwplan/estimators/overhead.py", "prior",
     )  # fmt: skip
 
 

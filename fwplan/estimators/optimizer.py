@@ -58,27 +58,53 @@ def _state_line(s: Sizes, train: TrainSpec) -> Line:
     shards = train.world_size if train.parallel == "zero1" else 1
     name, size, dtype, formula, source = "AdamW moments", 2 * s.p * s.P, s.p_dtype, "2*p*P", _ADAMW
     if train.optimizer == "sgd":
-        name, size, formula, source = "SGD momentum", s.p * s.P if train.momentum else 0, "p*P", _SGD
+        has = train.momentum > 0
+        name, size, formula, source = "SGD momentum", s.p * s.P * has, "p*P" if has else "0", _SGD
     elif train.optimizer == "adamw_8bit":
         name, size, dtype = "AdamW moments, 8 bits", _quantised_state(s), "uint8"
-        formula, source = "2*P + P/32, small ones 8*P", _8BIT
-    return Line(
-        name, size // shards, None, dtype, EVERY_PHASE, "persistent", formula + (" / world" if shards > 1 else ""),
-        source, "exact" if shards == 1 else "prior",
-    )  # fmt: skip
+        formula, source = _quantised_formula(s), _8BIT
+    if shards == 1:
+        return Line(name, size, None, dtype, EVERY_PHASE, "persistent", formula, source)
+    formula = f"({formula}) // {shards}"
+    return Line(name, size // shards, None, dtype, EVERY_PHASE, "persistent", formula, source, "prior")
+
+
+_CODES = 2048  # bytes of the two code tables
 
 
 def _quantised_state(s: Sizes) -> int:
     """Return bytes of both moments of every weight in 8 bits, tensor by tensor, and of the two code tables."""
+    return _CODES + sum(count * _quantised(numel) for count, numel, _ in _tensors(s))
+
+
+def _tensors(s: Sizes) -> list[tuple[int, int, str]]:
+    """Return how many weights there are of each number of elements, and that number's formula."""
     C, biased = s.C, s.W > 12 * s.C * s.C + 2 * s.C
-    block = [(1, 3 * C * C), (1, C * C), (2, 4 * C * C), (2 + 4 * biased, C), (biased, 3 * C), (biased, 4 * C)]
-    tensors = [(1 if s.tied else 2, s.V * C), (1, s.positions), (1 + biased, C)]
-    tensors += [(count * s.L, numel) for count, numel in block]
-    return 2048 + sum(count * _quantised(numel) for count, numel in tensors)
+    block = [
+        (1, 3 * C * C, "3*C*C"), (1, C * C, "C*C"), (2, 4 * C * C, "4*C*C"),
+        (2 + 4 * biased, C, "C"), (biased, 3 * C, "3*C"), (biased, 4 * C, "4*C"),
+    ]  # fmt: skip
+    whole = [(1 if s.tied else 2, s.V * C, "V*C"), (1, s.positions, "positions"), (1 + biased, C, "C")]
+    return whole + [(count * s.L, numel, formula) for count, numel, formula in block]
+
+
+def _quantised_formula(s: Sizes) -> str:
+    """Return _quantised_state in letters; of arrays, whose elements differ in it, in short."""
+    if not isinstance(s.P, int):
+        return "2*P"
+    terms = [
+        f"{count}*(2*{n} + 8*-(-{n}//256))" if numel >= _QUANTISED_FROM else f"{count}*8*{n}"
+        for count, numel, n in _tensors(s)
+        if count
+    ]
+    return " + ".join([str(_CODES), *terms])
+
+
+_QUANTISED_FROM = 4096  # elements of a tensor
 
 
 def _quantised(numel: int) -> int:
-    large = numel >= 4096
+    large = numel >= _QUANTISED_FROM
     return large * (2 * numel + 8 * -(-numel // 256)) + (1 - large) * 8 * numel
 
 
@@ -99,7 +125,7 @@ def _fresh_gradients(s: Sizes) -> Iterator[Line]:
     )  # fmt: skip
     yield Line(
         "gradients: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, _END_TO_STEP, "saved",
-        "p*(W + T*C)", _AUTOGRAD,
+        "p*(W + positions)", _AUTOGRAD,
     )  # fmt: skip
     yield Line(
         "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
@@ -136,7 +162,7 @@ def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     elif train.optimizer_impl == "for_loop":
         yield Line(
             "AdamW denominators", s.p * _for_loop_elements(s), None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
-            "p * (previous + 2 * current weight)", _STEP,
+            f"p*max({', '.join(_for_loop_formulas(s))})", _STEP,
         )  # fmt: skip
 
 
@@ -147,7 +173,9 @@ def _decayed_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     largest_matrix = largest(s.V * s.C, 4 * s.C * s.C, s.positions)
     matrices = s.P - s.L * (s.W - 12 * s.C * s.C)
     elements, formula = (
-        (matrices, "p*P") if train.optimizer_impl == "foreach" else (largest_matrix, "p * largest weight")
+        (matrices, "p*(P - L*(W - 12*C*C))")
+        if train.optimizer_impl == "foreach"
+        else (largest_matrix, "p*max(V*C, 4*C*C, positions)")
     )
     yield Line(
         "decayed gradients", s.p * elements, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", formula, _DECAYED
@@ -165,3 +193,10 @@ def _for_loop_elements(s: Sizes) -> int:
     if not s.tied:
         sizes.append(embedding)
     return largest(*(previous + 2 * current for previous, current in pairwise(sizes)))
+
+
+def _for_loop_formulas(s: Sizes) -> Iterator[str]:
+    """Yield the temporaries of _for_loop_elements that can be the most, in letters."""
+    yield from ("2*V*C", "V*C + 2*positions", "positions + 6*C*C", "12*C*C")
+    if not s.tied:
+        yield "4*C*C + 2*V*C"

@@ -65,6 +65,10 @@ class Sizes(NamedTuple):  # made for every estimate: a frozen dataclass takes 5 
     evaluated: int  # tokens of that micro-batch, else 0
     sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
 
+    def letters(self) -> dict[str, Any]:
+        """Return what a line's formula may name, beside max(): these fields, and M, the tokens that are evaluated."""
+        return self._asdict() | {"M": self.evaluated or self.N}
+
 
 def largest(*values: int) -> int:
     """Return the largest of the values; of arrays, element by element."""

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.spec import RunSpec
+    from fwplan.spec import RunSpec, TrainSpec
 
 
-_NAMES = {"adamw": "AdamW", "adamw_8bit": "8-bit AdamW", "sgd": "SGD"}
+_NAMES = {"adamw": "AdamW", "adamw_8bit": "8-bit AdamW", "sgd": "SGD"}  # of the others their own
 
 
 def modes(spec: RunSpec) -> list[str]:
@@ -34,13 +34,16 @@ def _deviations(spec: RunSpec) -> Iterator[str]:
         "untied embeddings": not model.tied_embeddings,
         "unaligned vocabulary": model.vocab_size % 8 != 0,  # tensor cores take rows of 16 bytes
         "dropout": model.dropout > 0,
-        f"{train.optimizer_impl} {_NAMES[train.optimizer]}": (train.optimizer_impl, train.optimizer)
-        != ("fused", "adamw"),
+        _optimizer(train): (train.optimizer_impl, train.optimizer) != ("fused", "adamw"),
         "accumulating": train.grad_accum_steps > 1,
         "no clipping": train.grad_clip == 0,
         "larger evaluation": (train.eval_micro_batch_size or 0) > train.micro_batch_size,
     }
     yield from (name for name, holds in marks.items() if holds)
+
+
+def _optimizer(train: TrainSpec) -> str:
+    return f"{train.optimizer_impl} {_NAMES.get(train.optimizer, train.optimizer)}"
 
 
 def describe(spec: RunSpec) -> str:

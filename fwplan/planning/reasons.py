@@ -11,6 +11,8 @@ from fwplan.estimators.quality import in_range
 from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
 from fwplan.planning.decide import decide
 from fwplan.planning.grid import fastest_that_fits
+from fwplan.planning.horizon import seconds_allowed, tokens_allowed
+from fwplan.planning.request import FASTEST_SLACK
 from fwplan.units import GIB, si
 
 if TYPE_CHECKING:
@@ -21,9 +23,33 @@ if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
     from fwplan.planning.horizon import Horizon
     from fwplan.planning.request import Request
+    from fwplan.planning.suggestion import Candidate
 
 
 _ALIKE = 0.01  # figures closer than this are not told apart
+
+
+_UNSEEN = 0.01  # of the tokens asked for; fewer are not missed
+
+
+def what_ends(grid: Grid, found: Decision, pick: Candidate, request: Request) -> str:
+    """Return what ends the pick before it has seen the tokens asked for; empty where it sees them, or none were.
+
+    Args:
+        grid: of any modes.
+        found: the decision; "fastest" has its goal.
+        pick: the run of its shape.
+        request: what was asked for.
+    """
+    if not request.tokens or pick.tokens >= (1 - _UNSEEN) * request.tokens:
+        return ""
+    seen = f"{si(pick.tokens)} of the {si(request.tokens)} tokens"
+    if pick.tokens < float(np.ravel(tokens_allowed(found.goal, grid.parameters))[found.shape]):
+        bound = "the budget ends" if seconds_allowed(request, grid.watts) < request.hours * 3600 else "the hours end"
+        return f"{bound} first, at {seen} (middle of the interval)"
+    if request.objective == "fastest":
+        return f"{seen} come within {FASTEST_SLACK} nats of the lowest expected loss"
+    return f"the epochs end first, at {seen}" if request.objective != "cheapest" else ""
 
 
 def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
@@ -34,9 +60,11 @@ def why_not_bigger(grid: Grid, best: Best, shape: int, available: float) -> str:
     fitting = larger & best.ok
     if not fitting.any():
         least = grid.needed.min(axis=(0, 2))[larger].min()
+        if least <= available:
+            return "not one step of a larger shape fits into the time and money"
         return (
             f"the next larger shape needs {least / GIB:.2f} GiB of {available / GIB:.2f} even with "
-            "every saving at micro-batch 1"
+            f"every saving at micro-batch {grid.space.B.min()}"
         )
     worth_a_look = fitting & (best.parameters > 1.1 * best.parameters[shape])
     others = worth_a_look if worth_a_look.any() else fitting
@@ -80,21 +108,35 @@ def why_not_larger_micro_batch(grid: Grid, horizon: Horizon, place: Place, avail
     """Return why the next larger micro-batch of the same shape and mode is not taken."""
     mode, shape, micro = place
     sizes = grid.space.B[0]
-    if len(sizes) == 1:
-        return f"micro-batch {sizes[micro]} is pinned"
     if micro + 1 >= len(sizes):
-        return f"micro-batch {sizes[micro]} is the largest searched"
+        return f"micro-batch {sizes[micro]} is {'pinned' if len(sizes) == 1 else 'the largest searched'}"
     after = (mode, shape, micro + 1)
     need = float(grid.needed[after])
     if need > available:
         return f"micro-batch {sizes[micro + 1]} may need {need / GIB:.1f} of {available / GIB:.1f} GiB"
+    if horizon.steps[0][after[1:]] < 1:
+        return f"not one step of micro-batch {sizes[micro + 1]} fits into the time and money"
     if not horizon.possible[0][after[1:]]:
         return f"micro-batch {sizes[micro + 1]} would make the batch larger than advised"
     if not grid.timed:
         return f"micro-batch {sizes[micro + 1]} fits too; whether it would be faster is unknown"
+    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {_cost(grid, horizon, place, after)}"
+
+
+def _cost(grid: Grid, horizon: Horizon, place: Place, after: Place) -> str:
+    """Return what a run takes more than another: time a token or, where that is less, over the whole."""
     change = _per_token(grid, horizon, after) / _per_token(grid, horizon, place) - 1
-    cost = f"{change:+.1%} time a token" if abs(change) >= 0.0005 else "as much time a token"
-    return f"micro-batch {sizes[micro + 1]} fits and does not pay: {cost}"
+    if abs(change) < 0.0005:
+        return "as much time a token"
+    but = f", but {_cost_in_all(horizon, place, after)}" if change < 0 else ""
+    return f"{change:+.1%} time a token{but}"
+
+
+def _cost_in_all(horizon: Horizon, place: Place, after: Place) -> str:
+    """Return what a run that is faster a token loses over the whole: its batch rounds steps and tokens otherwise."""
+    if horizon.loss[0][after[1:]] > horizon.loss[0][place[1:]] + LOSS_TOLERANCE / 4:
+        return "the law expects a higher loss"
+    return f"{horizon.seconds[0][after[1:]] / horizon.seconds[0][place[1:]] - 1:+.1%} time in all"
 
 
 def _per_token(grid: Grid, horizon: Horizon, place: Place) -> float:

@@ -19,7 +19,13 @@ from fwplan.planning.decide import decide, law_target
 from fwplan.planning.front import Front
 from fwplan.planning.grid import fastest_that_fits, grid_of
 from fwplan.planning.horizon import seconds_allowed
-from fwplan.planning.reasons import sensitivity, why_not_bigger, why_not_larger_micro_batch, why_not_smaller
+from fwplan.planning.reasons import (
+    sensitivity,
+    what_ends,
+    why_not_bigger,
+    why_not_larger_micro_batch,
+    why_not_smaller,
+)
 from fwplan.planning.space import space_of
 from fwplan.planning.suggestion import Candidate, Suggestion
 from fwplan.units import gib
@@ -74,6 +80,7 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
         request=request,
         pick=chosen,
         alternatives=tuple(other for other in others if other.fits(available)),
+        ends=what_ends(grid, found, chosen, request),
         why_not_bigger=why_not_bigger(grid, best, shape, available),
         why_not_smaller=why_not_smaller(best, shape),
         why_not_larger_micro_batch=why_not_larger_micro_batch(grid, horizon, best.at(shape, modes), available),

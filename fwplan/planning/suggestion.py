@@ -84,6 +84,7 @@ class Suggestion:
     request: Request
     pick: Candidate
     alternatives: tuple[Candidate, ...]
+    ends: str  # what ends the pick before all the tokens asked for; empty: nothing does
     why_not_bigger: str
     why_not_smaller: str
     why_not_larger_micro_batch: str
@@ -113,6 +114,7 @@ class Suggestion:
         """Return the answer as `suggest --json` prints it, beside the plan."""
         return {
             "pareto": [candidate.as_dict() for candidate in (self.pick, *self.alternatives)],
+            "ends": self.ends,
             "why_not_bigger": self.why_not_bigger,
             "why_not_smaller": self.why_not_smaller,
             "why_not_larger_micro_batch": self.why_not_larger_micro_batch,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rich.markup import escape
 
 from fwplan.render.figures import counted, energy, gib_range
-from fwplan.render.fixes import command_lines
+from fwplan.render.fixes import command_lines, slower_text
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, confidence_text, config_notes, loss_text
 from fwplan.render.terminal import WIDTH, note_lines
@@ -166,7 +166,7 @@ def _claim_lines(claims: Sequence[Claim]) -> Iterator[str]:
 
 def _fix_lines(explanation: Explanation) -> Iterator[str]:
     helping = [fix for fix in explanation.fixes if fix.helps]
-    yield f"[bold]What would change it[/]{'GiB needed':>45}  same maths?"
+    yield f"[bold]What would change it[/]{'GiB needed':>38}    time  same maths?"
     for number, fix in enumerate(helping, 1):
         mark = "[green]✓[/]" if fix.fits else "[yellow]~[/]"
         yield _fix_line(f"{mark} {number if explanation.numbered else ' '}", fix)
@@ -204,8 +204,8 @@ def _next_lines(explanation: Explanation, helping: Sequence[Fix]) -> Iterator[st
 
 def _fix_line(mark: str, fix: Fix) -> str:
     size, same = gib_range(fix.estimate.use.needed) if fix.estimate.use else "", "yes" if fix.same_maths else "no"
-    gap = " " * max(1, 58 - len(fix.change) - len(size))  # of two columns, 44 and 13 wide
-    return f"  {mark} {escape(fix.change)}{gap}{size}   {same}"
+    gap = " " * max(1, 51 - len(fix.change) - len(size))  # of two columns, 38 and 13 wide
+    return f"  {mark} {escape(fix.change)}{gap}{size} {slower_text(fix):>7}  {same}"
 
 
 def _closing_lines(estimate: Estimate, loaded: LoadedConfig) -> Iterator[str]:

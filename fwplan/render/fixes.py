@@ -12,6 +12,15 @@ from fwplan.render.terminal import WIDTH
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from fwplan.fixes import Fix
+
+
+def slower_text(fix: Fix) -> str:
+    """Return what a change costs or saves in time, for the same tokens."""
+    if fix.slower is None:
+        return "unknown"
+    return f"{fix.slower:+.0%}" if round(fix.slower, 2) else "same"
+
 
 def command_lines(command: str) -> Iterator[str]:
     """Yield a command to type, indented; one too long for the terminal goes on after a backslash."""

@@ -85,8 +85,8 @@ def _level_lines(name: str, size: str, meaning: str, status: str) -> Iterator[st
 
 def _in_numbers(formula: str, estimate: Estimate) -> str:
     """Return a formula with its letters replaced by this run's numbers, where that is short enough to read."""
-    letters = sizes(estimate.spec)
-    text = re.sub(r"\b[A-Za-z]\b", lambda letter: str(getattr(letters, letter.group(), letter.group())), formula)
+    letters = sizes(estimate.spec).letters()
+    text = re.sub(r"\b[A-Za-z]\b", lambda letter: str(letters.get(letter.group(), letter.group())), formula)
     text = text.replace(" * ", "*")
     return text if len(text) <= _FORMULA and "*" in text else ""
 

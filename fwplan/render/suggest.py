@@ -74,13 +74,12 @@ def _row(candidate: Candidate) -> str:
 
 
 def _pick_lines(suggestion: Suggestion) -> Iterator[str]:
-    pick, request = suggestion.pick, suggestion.request
+    pick = suggestion.pick
     train, tokens = pick.spec.train, pick.estimate.tokens
     yield f"A: {train.max_steps:,} steps of {pick.spec.tokens_per_step:,} tokens;"
     yield f"   {pick.tokens_per_parameter:.3g} tokens a parameter, where about 20 are compute-optimal"
-    if request.tokens and pick.tokens < 0.99 * request.tokens and request.objective != "cheapest":
-        end = "the budget ends" if request.budget is not None else "the hours end"
-        yield f"   {end} first, at {si(pick.tokens)} of the {si(request.tokens)} tokens (middle of the interval)"
+    if suggestion.ends:
+        yield from _wrapped(f"   {suggestion.ends}")
     if tokens.epochs:
         worn = f"; beyond {MOST_EPOCHS} repeats add nothing" if tokens.epochs > MOST_EPOCHS else ""
         yield f"   {tokens.epochs:.2f} epochs of {si(tokens.per_epoch or 0)} unique tokens{worn}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.render.fixes import slower_text
 from fwplan.report.bars import bar_svg
 from fwplan.report.html import Html, joined, size_range, table, tag
 
@@ -20,12 +21,12 @@ def fixes_section(explanation: Explanation) -> Html:
     largest = max([available or 0, *(use.needed.high for use in uses)])
     rows: list[tuple[str, ...]] = []
     if before.use is not None:
-        rows.append(("as it is", *_figures("fix-0", "as it is", before.use.needed, available, largest), ""))
+        rows.append(("as it is", *_figures("fix-0", "as it is", before.use.needed, available, largest), "", ""))
     number = 0
     for index, fix in enumerate(explanation.fixes, 1):
         number += fix.helps
         rows.append(_row(index, number if explanation.numbered else None, fix, available, largest))
-    heads = ("change", "GiB needed\t", "bar", "the maths")
+    heads = ("change", "GiB needed\t", "bar", "time\t", "the maths")
     caption = "Each is a full re-estimate. ✓ fits, ~ helps and is not enough alone, ✗ does not help"
     does = " applies number N." if explanation.numbered else " writes this run; its plan numbers these."
     how = tag("p", tag("code", explanation.to_save("N")), does, class_="small")
@@ -39,7 +40,7 @@ def _row(index: int, number: int | None, fix: Fix, available: int | None, larges
         shown = _figures(f"fix-{index}", fix.change, use.needed, available, largest)
     name = joined((f"{mark} {fix.change}", tag("span", fix.why, class_="why")))
     maths = "same maths" if fix.same_maths else "other maths"
-    return (name, *shown, tag("span", maths, class_="short"))
+    return (name, *shown, slower_text(fix), tag("span", maths, class_="short"))
 
 
 def _figures(name: str, title: str, need: Range, available: int | None, largest: float) -> tuple[str, str]:

@@ -18,6 +18,12 @@ ASKED = {  # every mode that the closed form distinguishes
 }  # fmt: skip
 
 
+def test_an_optimizer_that_nobody_named_is_called_by_its_own():
+    spec = FULL[0].model_copy(update={"train": FULL[0].train.model_copy(update={"optimizer": "lion"})})
+    assert "fused lion" in modes(spec)
+    assert "fused lion" in describe(spec)
+
+
 def test_the_full_grid_covers_every_mode():
     assert {mode for spec in FULL for mode in modes(spec)} == ASKED
     assert 90 <= len(FULL) <= 140

@@ -251,6 +251,40 @@ def test_the_fastest_stops_where_the_loss_is_good_enough():
 
 
 @pytest.mark.parametrize(
+    ("wish", "said"),
+    [
+        ({}, "the hours end first"),
+        ({"objective": "fastest"}, "come within 0.05 nats of the lowest expected loss"),
+        ({"objective": "cheapest", "loss": 3.3}, ""),
+        ({"budget": 10.0, "gpu_hour_price": 0.4}, "the budget ends first"),
+        ({"budget": 1000.0, "gpu_hour_price": 0.4}, "the hours end first"),  # it would pay for 2,500 hours
+        ({"data": DataSpec(tokens=10**9), "epochs": 2.0}, "the epochs end first"),
+    ],
+)
+def test_what_ends_a_run_first_is_what_ends_it(wish, said):
+    found = search(Request(named_gpu("4070"), 10_000_000_000, WEEK, **wish), [])
+    assert said in found.ends
+    assert bool(said) == bool(found.ends)
+    budget = min(WEEK, wish["budget"] / 0.4 if "budget" in wish else WEEK) * 3600
+    assert ("first" in said and "epochs" not in said) == (found.pick.total_seconds > 0.97 * budget)
+
+
+def test_what_no_step_has_time_for_is_not_said_to_lack_memory():
+    found = _search(80, pins={"grad_accum_steps": 20_000_000})
+    assert found.why_not_bigger == "not one step of a larger shape fits into the time and money"
+    assert found.why_not_larger_micro_batch == "not one step of micro-batch 2 fits into the time and money"
+
+
+def test_a_pinned_micro_batch_is_the_one_that_is_named():
+    assert "every saving at micro-batch 64" in _search(12, pins={"micro_batch_size": 64}).why_not_bigger
+
+
+def test_a_larger_micro_batch_that_is_faster_a_token_says_what_it_costs_in_all():
+    found = _search(12, hours=0.01, pins={"grad_accum_steps": 64})
+    assert "time a token, but " in found.why_not_larger_micro_batch
+
+
+@pytest.mark.parametrize(
     ("objective", "said"), [("loss", "nats"), ("largest", "parameters"), ("fastest", "of the time")]
 )
 def test_what_would_change_it_is_what_the_objective_asks_for(objective, said):
