@@ -13,6 +13,7 @@ import pytest
 
 from fwplan.errors import FwplanError
 from fwplan.plan import run_directory
+from fwplan.spec import DataSpec
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")
 
@@ -26,9 +27,10 @@ def start(make_spec, shards, tmp_path):
     started = []
 
     def call(recipe, steps=None, before=(), **streams):
-        spec, plan = make_spec(**recipe), tmp_path / "spec.json"
+        plan = tmp_path / "spec.json"
+        spec = make_spec(**recipe).model_copy(update={"data": DataSpec(path=str(shards.directory))})
         plan.write_text(spec.model_dump_json())
-        command = [sys.executable, "-m", "fwplan", "run", str(plan), "--device", "cpu", "--data", str(shards.directory)]
+        command = [sys.executable, "-m", "fwplan", "run", str(plan), "--device", "cpu"]
         env = {**os.environ, "OMP_NUM_THREADS": "1", "TERM": "xterm-256color"}  # a terminal has a bar, from a thread
         process = subprocess.Popen([*before, *command], env=env, **streams)
         started.append(process)
