@@ -10,7 +10,8 @@ one whose SHA-256 is another is not judged.
 
 A judgeable file is right where the five compared values are those of the truth (those that are null there are not
 compared), and refused needlessly where there is no answer. Of a file that is not judgeable a refusal is honest; an
-answer is right only where the truth knows all five values, and wrong wherever one is another or unknown.
+answer is wrong where a value is another or cannot be known. Where all five are as the truth it is told apart: what is
+judged is then right, what makes the file no GPT-2 with AdamW is not in the five.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ if TYPE_CHECKING:
 LABELS = Path(__file__).with_suffix(".jsonl")
 COMPARED = ("parameters", "micro_batch", "context", "dtype", "compile")
 RIGHT, OPEN, HONEST = "right", "right, device unknown", "honestly refused"
+BEYOND = "as the truth, not judgeable"
 NEEDLESS, WRONG, CRASHED, ABSENT = "refused needlessly", "wrong", "crashed", "not there"
-OUTCOMES = (RIGHT, OPEN, HONEST, NEEDLESS, WRONG, CRASHED, ABSENT)
+OUTCOMES = (RIGHT, OPEN, BEYOND, HONEST, NEEDLESS, WRONG, CRASHED, ABSENT)
 _EXIT = {"does_not_fit": ExitCode.DOES_NOT_FIT, "undecidable": ExitCode.UNDECIDABLE}
 
 
@@ -97,12 +99,12 @@ def _compared(truth: dict[str, Any], found: Explanation) -> tuple[str, int, str]
     off = [f"{key} {answer[key]}, not {truth[key]}" for key in COMPARED if not _agrees(truth, key, answer[key])]
     if off:
         return WRONG, code, "; ".join(off)
-    unknown = [key for key in COMPARED if truth[key] is None]
-    if not truth["judgeable"] and unknown:
-        return WRONG, code, f"a verdict, where it cannot be known: {', '.join(unknown)}"
+    if not truth["judgeable"]:
+        unknown = ", ".join(key for key in COMPARED if truth[key] is None)
+        return (WRONG, code, f"a verdict, where it cannot be known: {unknown}") if unknown else (BEYOND, code, "")
     if code == ExitCode.UNDECIDABLE:
         return OPEN, code, found.estimate.undecidable or ""
-    return RIGHT, code, "" if truth["judgeable"] else "not judgeable, and answered as the truth"
+    return RIGHT, code, ""
 
 
 def _answer(found: Explanation) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def _print(rows: list[Row]) -> None:
         print(table([by, *groups["all"]], ([name, *map(str, group.values())] for name, group in groups.items())))
         print()
     for row in rows:
-        if row.outcome not in (RIGHT, HONEST) or row.said.startswith("not judgeable"):
+        if row.outcome not in (RIGHT, HONEST):
             print(f"{row.id}  {row.kind}  {row.outcome} (exit {row.exit})  {row.path}\n     {row.said}")
 
 

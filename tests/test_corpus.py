@@ -69,8 +69,8 @@ def test_a_refusal_is_honest_where_there_is_nothing_to_judge(judged):
 
 def test_a_verdict_on_what_cannot_be_known_is_wrong(judged):
     assert judged(judgeable=False, parameters=None).said == "a verdict, where it cannot be known: parameters"
-    row = judged(judgeable=False)
-    assert (row.outcome, row.said) == ("right", "not judgeable, and answered as the truth")
+    assert judged(judgeable=False).outcome == "as the truth, not judgeable"
+    assert judged(judgeable=False, context=1024).outcome == "wrong"
 
 
 def test_a_run_on_a_device_of_unknown_memory_is_told_apart(judged):
