@@ -1,4 +1,4 @@
-"""The peak of many runs at once: the estimators' own lines, with arrays where a run has numbers. numpy's one door."""
+"""The peak of many runs at once: the tape's moments, or a compiled run's own lines, with arrays for numbers."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ import numpy as np
 from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.line import phase_totals
-from fwplan.estimators.memory import memory_lines, phases_of, relative_error, unsupported
+from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
 from fwplan.estimators.parameters import block_parameters, total_parameters
 from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.tape.evaluate import peaks
+from fwplan.estimators.tape.matrix import moments_of
+from fwplan.estimators.tape.mode import mode_of, numbers
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
 if TYPE_CHECKING:
@@ -45,13 +48,30 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
         )
     # not broadcast yet: what only the shape decides stays as small as the shapes
     arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
+    return _compiled(spec, *arrays) if spec.train.compile else _eager(spec, *arrays)
+
+
+def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
+    E = spec.train.eval_micro_batch_size or 0
+    N = B * spec.sequence_length
+    letters = numbers(spec, L=L, H=H, C=C, B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
+    found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
+    return found
+
+
+def _compiled(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
-    s = _many(spec, *arrays)
+    s = _many(spec, L, H, C, B)
     if every == 1:
         return _peak(s, spec)
-    above: Any = (arrays[0] - 1) % every  # blocks above the highest recomputed one decide which lines there are
-    topmost = _peak(s._replace(above=0, recomputes_top=True), spec)
-    return np.where(above == 0, topmost, _peak(s._replace(above=above, recomputes_top=False), spec))
+    # whether the topmost block is recomputed decides which lines there are
+    topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
+    return np.where((L - 1) % every == 0, topmost, other)
+
+
+def _chunk(spec: RunSpec) -> int:
+    return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
@@ -75,7 +95,8 @@ class _Peaks:
 def _peak(s: Sizes, spec: RunSpec) -> Ints:
     shape = np.broadcast_shapes(*(np.shape(x) for x in (s.L, s.H, s.C, s.B)))
     peak = np.zeros(shape, dtype=np.int64)
-    for total in phase_totals(memory_lines(s, spec), phases_of(s)).values():
+    lines = [*compiled_memory_lines(s, spec), *beside_tensors(spec, s.P)]
+    for total in phase_totals(lines, phases_of(s)).values():
         np.maximum(peak, total, out=peak)
     return peak
 
@@ -91,7 +112,7 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         C=C,
         H=H,
         L=L,
-        n=np.minimum(spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS, N),
+        n=np.minimum(_chunk(spec), N),
         P=total_parameters(model, L, C),
         W=block_parameters(C, bias=model.bias),
         positions=model.context_length * C,

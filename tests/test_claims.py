@@ -29,6 +29,9 @@ C3 = C1 | {"n_embd": 576}
 C4 = {"n_layer": 10, "n_head": 10, "n_embd": 640, "micro_batch_size": 32, "grad_accum_steps": 16, "max_steps": 50_000}
 C5 = {"n_layer": 12, "n_head": 12, "n_embd": 768, "micro_batch_size": 32, "grad_accum_steps": 16}
 C6 = {"n_layer": 6, "n_head": 6, "n_embd": 384, "micro_batch_size": 32, "grad_accum_steps": 16}
+# Eager, nanoGPT hands half-precision logits to F.cross_entropy. A processor's autocast widens all of it: 14 bytes a
+# logit with the one that the loop holds. CUDA's widens what nll_loss takes alone, 12: torch 2.13, asked for what it
+# dispatches, and two published H100 rows (benchmarks/published.jsonl), which 14 would put below their own workspaces.
 NANOGPT = {"returns_logits": True, "keeps_logits": True}
 EAGER = NANOGPT | {"compile": False}
 RTX_4070 = named_gpu("RTX 4070")
@@ -70,7 +73,7 @@ def test_c1_takes_a_thousand_times_the_flops_that_were_claimed(spec):
 
 
 def test_c1_eager_is_not_safe_on_12_gb(spec):
-    assert _gib(spec(C1, **EAGER)) == pytest.approx(14.02, rel=0.01)
+    assert _gib(spec(C1, **EAGER)) == pytest.approx(12.49, rel=0.01)
     assert _on_4070(spec(C1, **EAGER)).verdict == "does_not_fit"
 
 
@@ -93,8 +96,8 @@ def test_c2_with_heads_that_divide_is_half_of_125_million(run_spec, heads):
     released = spec.model_copy(
         update={"train": spec.train.model_copy(update={"returns_logits": False, "keeps_logits": False})}
     )
-    assert _gib(spec) == pytest.approx(15.3, rel=0.01)
-    assert 13.5 < _gib(released) < _gib(spec)
+    assert _gib(spec) == pytest.approx(13.73, rel=0.01)
+    assert _gib(released) == pytest.approx(_gib(spec), rel=0.01)  # our own loss takes fp32 logits: 12 bytes a logit too
 
 
 def test_c3_the_buffer_in_the_message_is_bf16_logits(spec):
@@ -105,12 +108,11 @@ def test_c3_the_buffer_in_the_message_is_bf16_logits(spec):
     assert logits.bytes / GIB == pytest.approx(1.535, abs=0.001)
 
 
-def test_c3_turning_compile_off_raises_the_peak_by_two_thirds(spec):
+def test_c3_turning_compile_off_raises_the_peak_by_half(spec):
     eager, compiled = _gib(spec(C3, **EAGER)), _gib(spec(C3, **NANOGPT))
-    assert eager == pytest.approx(15.92, rel=0.01)
+    assert eager == pytest.approx(14.38, rel=0.01)
     assert compiled == pytest.approx(9.5, rel=0.10)
-    assert 1.6 <= eager / compiled <= 1.8
-    assert 0.38 <= 1 - compiled / eager <= 0.45
+    assert 1.4 <= eager / compiled <= 1.6
 
 
 def test_c3_compiled_is_no_safe_12_gb_until_measured(spec):
@@ -120,14 +122,14 @@ def test_c3_compiled_is_no_safe_12_gb_until_measured(spec):
 def test_c3_at_12_eager_fp16_is_no_success(spec):
     spec = spec(C3, micro_batch_size=12, grad_accum_steps=40, dtype="float16", **EAGER)
     assert spec.tokens_per_step == 491_520
-    assert 12.0 <= _gib(spec) <= 12.3
+    assert _gib(spec) == pytest.approx(11.12, rel=0.01)
     assert _on_4070(spec).verdict == "does_not_fit"
     assert _gib(spec) == _gib(spec.model_copy(update={"train": spec.train.model_copy(update={"dtype": "bfloat16"})}))
 
 
-def test_c4_is_82_million_and_needs_30_gib(spec):
+def test_c4_is_82_million_and_needs_27_gib(spec):
     assert count_parameters(spec(C4).model).non_position == pytest.approx(82.0e6, rel=0.01)
-    assert 29.7 <= _gib(spec(C4, **EAGER)) <= 30.1
+    assert _gib(spec(C4, **EAGER)) == pytest.approx(26.98, rel=0.01)
     assert _gib(spec(C4, **NANOGPT)) == pytest.approx(17.4, rel=0.10)
 
 
@@ -138,12 +140,12 @@ def test_c4_50_000_steps_are_26_billion_tokens(spec):
 def test_c5_is_gpt2_small_not_medium(spec):
     assert count_parameters(spec(C5).model).total == pytest.approx(124.4e6, rel=0.001)
     assert _count(n_layer=24, n_head=16, n_embd=1024).total == pytest.approx(355e6, rel=0.002)
-    assert 33.4 <= _gib(spec(C5, **EAGER)) <= 33.95
+    assert _gib(spec(C5, **EAGER)) == pytest.approx(30.81, rel=0.01)
 
 
-def test_c6_is_30_million_and_needs_24_gib(spec):
+def test_c6_is_30_million_and_needs_22_gib(spec):
     assert count_parameters(spec(C6).model).non_position == pytest.approx(30.3e6, rel=0.02)
-    assert 24.4 <= _gib(spec(C6, **EAGER)) <= 24.7
+    assert _gib(spec(C6, **EAGER)) == pytest.approx(21.56, rel=0.01)
 
 
 def test_a_fineweb_file_holds_a_fixed_share_of_its_bytes():

@@ -126,8 +126,9 @@ def test_which_of_several_scripts_is_asked_with_the_users_own_flags(folder):
 def test_an_evaluation_is_that_of_a_training_without_what_training_keeps(run_spec, compiled, dtype):
     alone = evaluation_memory(run_spec(micro_batch_size=8, compile=compiled, dtype=dtype))
     between = estimate_memory(run_spec(micro_batch_size=1, eval_micro_batch_size=8, compile=compiled, dtype=dtype))
-    moments = next(line.bytes for line in between.lines if line.name == "AdamW moments")
-    assert alone.totals == {phase: size - moments for phase, size in between.totals.items() if phase & EVALUATION}
+    moments = sum(line.bytes for line in between.lines if line.name in {"AdamW moments", "step counts"})
+    without = {phase: size - moments for phase, size in between.totals.items() if phase & EVALUATION}
+    assert alone.totals == pytest.approx(without, rel=1e-4)  # but for the rounding of what is not there
     assert alone.allocated_bytes == max(alone.totals.values())
     assert alone.allocated_interval[0] <= alone.allocated_bytes <= alone.allocated_interval[1]
 

@@ -10,28 +10,41 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.evaluation import evaluation_batch, evaluation_line
-from fwplan.estimators.phases import Phase
+from fwplan.estimators.line import Line
+from fwplan.estimators.phases import EVALUATION, Phase
 from fwplan.estimators.sizes import smaller
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.estimators.line import Line
     from fwplan.estimators.sizes import Sizes
 
 _REAL = "real compiled CPU evaluations, torch 2.13: the tensors alive at the peak"
-_in_block = partial(evaluation_line, Phase.EVALUATION_BLOCK)
-_in_loss = partial(evaluation_line, Phase.EVALUATION_LOSS)
+
+
+def _line(
+    phase: Phase, name: str, size: int, shape: tuple[int, ...] | None, dtype: str | None, formula: str, source: str
+) -> Line:
+    """Return a line that is alive in phases of an evaluation alone."""
+    return Line(f"evaluation: {name}", size, shape, dtype, phase, "transient", formula, source)
+
+
+_in_block = partial(_line, Phase.EVALUATION_BLOCK)
+_in_loss = partial(_line, Phase.EVALUATION_LOSS)
 
 
 def compiled_evaluation_lines(s: Sizes) -> Iterator[Line]:
     """Yield what is alive at the wide moments of a compiled evaluation; nothing where a training step needs more."""
     if not s.evaluates:
         return
-    yield evaluation_batch(s)
+    yield _batch(s)
     yield from _block_lines(s)
     yield from _chunked_lines(s) if s.chunked else _loss_lines(s)
+
+
+def _batch(s: Sizes) -> Line:
+    """Return an evaluation's token ids and targets."""
+    return _line(EVALUATION, "batch", 16 * s.evaluated, None, "int64", "2*8*M", "token ids and targets")
 
 
 def _block_lines(s: Sizes) -> Iterator[Line]:

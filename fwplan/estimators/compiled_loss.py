@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.chunked_loss import chunked_lines
 from fwplan.estimators.line import Line
-from fwplan.estimators.loss import chunked_lines
 from fwplan.estimators.phases import EVERY_PHASE, Phase
 
 if TYPE_CHECKING:

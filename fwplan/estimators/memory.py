@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import overhead
-from fwplan.estimators.activations import block_backward_lines, weight_copy_lines
-from fwplan.estimators.activations import saved_lines as activation_lines
-from fwplan.estimators.attention import attention_lines
 from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
-from fwplan.estimators.evaluation import evaluation_lines
 from fwplan.estimators.line import Line, phase_totals
-from fwplan.estimators.loss import loss_lines
-from fwplan.estimators.optimizer import gradient_lines, persistent_lines, saved_lines, step_lines
-from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
+from fwplan.estimators.optimizer import bucket_lines, persistent_lines, saved_lines, step_lines
+from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, PASSING, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.tape.evaluate import lines as tape_lines
+from fwplan.estimators.tape.evaluate import widest
+from fwplan.estimators.tape.matrix import moments_of
+from fwplan.estimators.tape.mode import mode_of, numbers_of
 from fwplan.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from fwplan.estimators.line import Status
     from fwplan.spec import RunSpec, TrainSpec
@@ -31,13 +30,18 @@ if TYPE_CHECKING:
 class Memory:
     """Peak allocated bytes (live tensors) of a run, the phase it falls in, and the lines that explain it."""
 
-    lines: tuple[Line, ...]
     totals: dict[Phase, int]
     phase: Phase
     allocated_bytes: int
     step_bytes: int  # the peak of a training step alone, which is what a run measures
     allocated_interval: tuple[int, int]
     status: Status
+    make_lines: Callable[[], Sequence[Line]] = field(compare=False, repr=False)
+
+    @cached_property
+    def lines(self) -> tuple[Line, ...]:
+        """What is alive in each phase, at its widest moment; the lines of a phase add up to its total."""
+        return tuple(self.make_lines())
 
     @property
     def evaluation_bytes(self) -> int | None:
@@ -57,31 +61,7 @@ def unsupported(spec: RunSpec) -> str | None:
 
 def estimate_memory(spec: RunSpec) -> Memory:
     """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
-    s = sizes(spec)
-    lines = tuple([line for line in memory_lines(s, spec) if line.bytes])
-    totals = phase_totals(lines, phases_of(s))
-    phase = max(totals, key=totals.__getitem__)
-    step_bytes = totals[phase]
-    if s.evaluates:
-        step_bytes = max([total for when, total in totals.items() if when & STEP_PHASES])
-    return Memory(
-        lines=lines,
-        totals=totals,
-        phase=phase,
-        allocated_bytes=totals[phase],
-        step_bytes=step_bytes,
-        allocated_interval=_interval(spec, s, lines, totals[phase]),
-        status="exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior",
-    )
-
-
-LEAST_SHARE = 0.01  # a sum with less than this of unproven lines is as good as its exact ones
-
-
-def _prior_share(lines: Sequence[Line], phase: Phase) -> float:
-    bit = phase.value
-    alive = [line for line in lines if int(line.phases) & bit]  # an enum's & is slow
-    return sum([line.bytes for line in alive if line.status == "prior"]) / sum([line.bytes for line in alive])
+    return _compiled(spec) if spec.train.compile else _eager(spec)
 
 
 def evaluation_memory(spec: RunSpec) -> Memory:
@@ -89,51 +69,84 @@ def evaluation_memory(spec: RunSpec) -> Memory:
 
     There are no gradients, and AdamW makes its moments in the first step, which never comes.
     """
+    train = spec.train.model_copy(update={"eval_micro_batch_size": spec.train.micro_batch_size})
+    spec = spec.model_copy(update={"train": train})
+    return _compiled_evaluation(spec) if train.compile else _eager(spec, trains=False)
+
+
+def _eager(spec: RunSpec, *, trains: bool = True) -> Memory:
+    """Return the memory of a step that torch runs op by op: of its widest moments on the tape."""
+    numbers = numbers_of(spec)
+    moments = moments_of(mode_of(spec, evaluates=not trains or numbers["E"] > numbers["B"], trains=trains))
+    rows = widest(moments, numbers)
+    beside = beside_tensors(spec, numbers["P"])
+    unproven = sum([line.bytes for line in beside])
+    totals = {phase: total + unproven for phase, (_, total) in rows.items()}
+    phase = max(totals, key=totals.__getitem__)
+    step = totals[phase]
+    if phase & EVALUATION and trains:
+        step = max([total for when, total in totals.items() if when & STEP_PHASES])
+    floor = totals[Phase.OPTIMIZER_STEP] - unproven if trains else 0
+    proven = is_traced(spec) and unproven < LEAST_SHARE * totals[phase]
+    return Memory(
+        totals=totals,
+        phase=phase,
+        allocated_bytes=totals[phase],
+        step_bytes=step,
+        allocated_interval=_interval(spec, numbers["N"], totals[phase], totals[phase], floor),
+        status="exact" if proven else "prior",
+        make_lines=lambda: (*tape_lines(moments, numbers, rows), *beside),
+    )
+
+
+def _compiled(spec: RunSpec) -> Memory:
+    s = sizes(spec)
+    lines = tuple([line for line in (*compiled_memory_lines(s, spec), *beside_tensors(spec, s.P)) if line.bytes])
+    totals = phase_totals(lines, phases_of(s))
+    phase = max(totals, key=totals.__getitem__)
+    step = totals[phase]
+    if s.evaluates:
+        step = max([total for when, total in totals.items() if when & STEP_PHASES])
+    interval = _interval(spec, s.N, totals[phase], _least(spec, s, lines, totals[phase]), _at_the_optimizer_step(lines))
+    return Memory(totals, phase, totals[phase], step, interval, "prior", lambda: lines)
+
+
+def _compiled_evaluation(spec: RunSpec) -> Memory:
     s = sizes(spec)
     s = s._replace(evaluates=True, evaluated=s.N)
     weights = next(iter(saved_lines(s, spec.train)))
-    inner = compiled_evaluation_lines(s) if s.compiled else evaluation_lines(s)
-    lines = tuple(
-        [line for line in (weights, *inner, *([_workspaces_line(_card(spec))] if s.cuda else [])) if line.bytes]
-    )
+    inner = (weights, *compiled_evaluation_lines(s), *beside_tensors(spec, s.P))
+    lines = tuple([line for line in inner if line.bytes])
     totals = phase_totals(lines, phases_of(s) & EVALUATION)
     phase = max(totals, key=totals.__getitem__)
     peak = totals[phase]
-    status: Status = "exact" if is_traced(spec) and _prior_share(lines, phase) < LEAST_SHARE else "prior"
-    return Memory(lines, totals, phase, peak, peak, _interval(spec, s, lines, peak), status)
+    return Memory(totals, phase, peak, peak, _interval(spec, s.N, peak, peak, 0), "prior", lambda: lines)
+
+
+LEAST_SHARE = 0.01  # a sum with less than this of unproven lines is as good as its exact ones
 
 
 def phases_of(s: Sizes) -> Phase:
-    """Return the phases that a run of this kind has."""
-    return _phases(s.chunked, s.sums_tied_gradients, s.evaluates, s.scores, s.compiled)
-
-
-_ATTENTION = Phase.TOP_ATTENTION_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD | Phase.EVALUATION_ATTENTION
+    """Return the phases that a compiled run of this kind has."""
+    return _phases(s.chunked, s.evaluates)
 
 
 @cache
-def _phases(chunked: bool, sums_tied_gradients: bool, evaluates: bool, scores: bool, compiled: bool) -> Phase:
-    absent = Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT
-    absent |= Phase(0) if sums_tied_gradients else Phase.TIED_GRADIENT_SUM
+def _phases(chunked: bool, evaluates: bool) -> Phase:
+    absent = PASSING | (Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT)
     absent |= Phase(0) if evaluates else EVALUATION
-    absent |= Phase(0) if scores and not compiled else _ATTENTION
     return EVERY_PHASE & ~absent
 
 
-def memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
-    """Return every line of the spec's kind of run in these sizes, those of zero bytes too."""
-    lines = [*persistent_lines(s, spec.train), *step_lines(s, spec.train)]
-    if s.compiled:
-        lines += compiled_lines(s, spec)
-    else:
-        lines += gradient_lines(s)
-        lines += weight_copy_lines(s)
-        lines += activation_lines(s)
-        lines += attention_lines(s)
-        lines += loss_lines(s, spec.train)
-        lines += block_backward_lines(s)
-        lines += evaluation_lines(s)
-    if s.cuda:
+def compiled_memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
+    """Return every line of a compiled run of the spec's kind in these sizes, those of zero bytes too."""
+    return [*persistent_lines(s, spec.train), *step_lines(s, spec.train), *compiled_lines(s, spec)]
+
+
+def beside_tensors(spec: RunSpec, parameters: Any) -> list[Line]:
+    """Return what is alive in every phase beside the model's own tensors: cuBLAS's workspaces, DDP's buckets."""
+    lines = bucket_lines(spec.train, parameters)
+    if spec.device is None or spec.device.type == "cuda":
         lines.append(_workspaces_line(_card(spec)))
     return lines
 
@@ -183,14 +196,17 @@ def bytes_above(spec: RunSpec, tokens: Any) -> Any:
     return int(likely.high - likely.point) + (2 * vocabulary if pads else 0) * tokens
 
 
-def _interval(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> tuple[int, int]:
-    """Return the least and the most that the live tensors may be, in bytes."""
+def _interval(spec: RunSpec, tokens: int, allocated: int, least: int, floor: int) -> tuple[int, int]:
+    """Return the least and the most that the live tensors may be, in bytes.
+
+    least: the peak where what may be written over another tensor is; floor: what no run does without.
+    """
     error = relative_error(spec.train)
-    low, high = (1 - error) * _least(spec, s, lines, allocated), (1 + error) * allocated + bytes_above(spec, s.N)
-    if s.cuda:
+    low, high = (1 - error) * least, (1 + error) * allocated + bytes_above(spec, tokens)
+    if spec.device is None or spec.device.type == "cuda":
         likely = overhead.workspaces(_card(spec))
         low -= likely.point - likely.low
-    return max(int(low), _at_the_optimizer_step(lines)), int(high)
+    return max(int(low), floor), int(high)
 
 
 def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> int:
@@ -198,7 +214,7 @@ def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> in
 
     That is gained in the phases of the loss alone: another phase's peak stays.
     """
-    if not (spec.train.compile and s.cuda) or s.chunked or spec.train.returns_logits:
+    if not s.cuda or s.chunked or spec.train.returns_logits:
         return allocated
     others = [line for line in lines if line.name != "gradient: logits"]
     return max(phase_totals(others, phases_of(s)).values())

@@ -1,4 +1,4 @@
-"""Weights, moments and gradients, and what an optimizer step needs on top of them."""
+"""Weights and moments of a compiled run, and what an optimizer step needs on top of them: the tape has eager ones."""
 
 from __future__ import annotations
 
@@ -16,35 +16,29 @@ if TYPE_CHECKING:
     from fwplan.spec import TrainSpec
 
 _ADAMW = "Kingma & Ba 2014, Loshchilov & Hutter 2017: two moments, each of the weight's shape and dtype"
-_AUTOGRAD = "traced: AccumulateGrad adds into .grad in place; the first gradient of a step becomes .grad"
-_TIED = "traced: a tied weight's head gradient waits in autograd's input buffer for the embedding's"
-_TIED_SUM = (
-    "traced: the sum is made in place only where the head's gradient came through autocast's cast; the gollem row "
-    "'tiny256tok-float32_fused_adamw' shows it on a GPU"
-)
 _SGD = "one momentum buffer of the weight's shape and dtype; none where momentum is 0"
 _8BIT = "bitsandbytes AdamW8bit: two bytes an element and fp32 scales for blocks of 256; fp32 below 4,096 elements"
 _STEP = "torch.optim.AdamW, traced: sqrt and quotient per tensor (for_loop), for all at once (foreach), none (fused)"
 _DECAYED = (
     "torch.optim.SGD, traced: gradient plus decay, per matrix (for_loop), for all at once (foreach), none (fused)"
 )
-_SUM = Phase.TIED_GRADIENT_SUM
-_END = Phase.END_OF_BACKWARD | _SUM
-_END_TO_STEP = _END | Phase.OPTIMIZER_STEP
-_BOTTOM_ON = Phase.BOTTOM_BLOCK_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD | _END
-_BOTTOM_TO_STEP = _BOTTOM_ON | Phase.OPTIMIZER_STEP
-_HEAD_ON = Phase.TOP_BLOCK_BACKWARD | Phase.TOP_ATTENTION_BACKWARD | _BOTTOM_ON
 
 
 def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what is alive in every phase: weights, AdamW's moments, the batch."""
     yield from saved_lines(s, train)
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
-    if train.parallel in {"ddp", "zero1"}:  # torch's ZeroRedundancyOptimizer shards the moments of a model in DDP
-        yield Line(
-            "DDP buckets", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P",
-            "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
-        )  # fmt: skip
+
+
+def bucket_lines(train: TrainSpec, parameters: int) -> list[Line]:
+    """Return what DDP keeps beside the model; torch's ZeroRedundancyOptimizer shards the moments of a model in DDP."""
+    if train.parallel not in {"ddp", "zero1"}:
+        return []
+    width, dtype = (2, "bfloat16") if train.dtype == "pure_bfloat16" else (4, "float32")
+    return [Line(
+        "DDP buckets", width * parameters, None, dtype, EVERY_PHASE, "persistent", f"{width}*P",
+        "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
+    )]  # fmt: skip
 
 
 def saved_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
@@ -106,49 +100,6 @@ _QUANTISED_FROM = 4096  # elements of a tensor
 def _quantised(numel: int) -> int:
     large = numel >= _QUANTISED_FROM
     return large * (2 * numel + 8 * -(-numel // 256)) + (1 - large) * 8 * numel
-
-
-def gradient_lines(s: Sizes) -> Iterator[Line]:
-    """Yield the gradients of the weights as backward produces them, top block first."""
-    if s.accumulates:
-        yield Line("gradients", s.p * s.P, None, s.p_dtype, STEP_PHASES, "persistent", "p*P", _AUTOGRAD)
-    else:
-        yield from _fresh_gradients(s)
-    yield from _vocabulary_gradients(s)
-
-
-def _fresh_gradients(s: Sizes) -> Iterator[Line]:
-    """Yield the gradients that outlive their own block's backward; accumulating frees each at once."""
-    yield Line(
-        "gradients: upper blocks", s.p * s.W * (s.L - 1), None, s.p_dtype, _BOTTOM_TO_STEP, "saved", "p*W*(L-1)",
-        _AUTOGRAD,
-    )  # fmt: skip
-    yield Line(
-        "gradients: bottom block", s.p * (s.W + s.positions), None, s.p_dtype, _END_TO_STEP, "saved",
-        "p*(W + positions)", _AUTOGRAD,
-    )  # fmt: skip
-    yield Line(
-        "gradient: embedding", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, Phase.OPTIMIZER_STEP, "saved",
-        "p*V*C", _AUTOGRAD,
-    )  # fmt: skip
-
-
-def _vocabulary_gradients(s: Sizes) -> Iterator[Line]:
-    """Yield the two dense gradients of shape (V, C): the head's, early, and the embedding's, at the very end."""
-    phases = Phase(0) if s.chunked else Phase.HEAD_BACKWARD
-    if s.tied or not s.accumulates:
-        phases |= _HEAD_ON
-    if not s.tied and not s.accumulates:
-        phases |= Phase.OPTIMIZER_STEP
-    yield Line("gradient: head", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, phases, "saved", "p*V*C", _TIED)
-    yield Line(
-        "gradient: embedding, dense", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _END, "transient", "p*V*C",
-        "torch embedding_dense_backward: zeros of the full weight",
-    )  # fmt: skip
-    if s.sums_tied_gradients:
-        yield Line(
-            "sum of the tied gradients", s.p * s.V * s.C, (s.V, s.C), s.p_dtype, _SUM, "transient", "p*V*C", _TIED_SUM
-        )
 
 
 def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:

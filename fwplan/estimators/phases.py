@@ -8,20 +8,19 @@ from enum import IntFlag
 class Phase(IntFlag):
     """Moments of one optimizer step, in order. Blocks run backward from the top one to the bottom one."""
 
-    LOSS_FORWARD = 1
-    LOSS_WEIGHT_GRADIENT = 2  # of one chunk, in a chunked loss
-    LOSS_BACKWARD = 4
-    HEAD_BACKWARD = 8
-    TOP_BLOCK_BACKWARD = 16
-    TOP_ATTENTION_BACKWARD = 32  # where the scores are materialised
-    BOTTOM_BLOCK_BACKWARD = 64
-    BOTTOM_ATTENTION_BACKWARD = 128
-    END_OF_BACKWARD = 256  # the embedding's dense gradient is made
-    TIED_GRADIENT_SUM = 512  # and added to the head's
+    SET_UP = 1
+    FORWARD = 2  # through the blocks
+    LOSS_FORWARD = 4
+    LOSS_WEIGHT_GRADIENT = 8  # of one chunk, in a chunked loss
+    LOSS_BACKWARD = 16
+    HEAD_BACKWARD = 32
+    TOP_BLOCK_BACKWARD = 64
+    MIDDLE_BLOCKS_BACKWARD = 128
+    BOTTOM_BLOCK_BACKWARD = 256
+    END_OF_BACKWARD = 512  # the embedding's dense gradient is made and, where tied, added to the head's
     OPTIMIZER_STEP = 1024
     EVALUATION_BLOCK = 2048  # evaluations are between steps: their own micro-batch, forward only
-    EVALUATION_ATTENTION = 4096  # where the scores are materialised
-    EVALUATION_LOSS = 8192
+    EVALUATION_LOSS = 4096
 
     @property
     def label(self) -> str:
@@ -29,6 +28,8 @@ class Phase(IntFlag):
         return (self.name or "").lower().replace("_", " ")
 
 
-EVALUATION = Phase.EVALUATION_BLOCK | Phase.EVALUATION_ATTENTION | Phase.EVALUATION_LOSS
+EVALUATION = Phase.EVALUATION_BLOCK | Phase.EVALUATION_LOSS
 STEP_PHASES = Phase(2047)
+# Shown only where they may hold the peak: else another phase needs more, whatever a run's sizes are.
+PASSING = Phase.SET_UP | Phase.FORWARD | Phase.MIDDLE_BLOCKS_BACKWARD
 EVERY_PHASE = STEP_PHASES | EVALUATION

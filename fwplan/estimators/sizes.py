@@ -52,18 +52,12 @@ class Sizes(NamedTuple):  # made for every estimate: a frozen dataclass takes 5 
     accumulates: bool
     tied: bool
     chunked: bool
-    returns_logits: bool  # from nanoGPT's forward, which takes their cross-entropy as they are
     compiled: bool
     cuda: bool
-    flash: bool  # FlashAttention, which has scratch of its own in backward; fp32 takes the efficient kernel
-    scores: bool  # attention materialises them
-    dropout: bool
     recomputes: bool  # some blocks in backward
     recomputes_top: bool
-    above: int  # blocks above the highest recomputed one
     evaluates: bool  # with a larger micro-batch than a training step's; else a step needs more
     evaluated: int  # tokens of that micro-batch, else 0
-    sums_tied_gradients: bool  # out of place, into a third tensor of the embedding's shape
 
     def letters(self) -> dict[str, Any]:
         """Return what a line's formula may name, beside max(): these fields, and M, the tokens that are evaluated."""
@@ -120,18 +114,12 @@ def sizes(spec: RunSpec) -> Sizes:
         accumulates=train.grad_accum_steps > 1,
         tied=model.tied_embeddings,
         chunked=train.loss == "chunked",
-        returns_logits=train.returns_logits,
         compiled=train.compile,
         cuda=spec.device is None or spec.device.type == "cuda",
-        flash=train.attention == "flash" and a == 2,
-        scores=spec.materialises_scores,
-        dropout=model.dropout > 0,
         recomputes=every > 0,
         recomputes_top=bool(every) and (L - 1) % every == 0,
-        above=(L - 1) % every if every else 0,
         evaluates=evaluated > 0,
         evaluated=evaluated,
-        sums_tied_gradients=model.tied_embeddings and p == a and train.loss == "full" and not train.compile,
     )
 
 

@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 _DEFAULT = Settings()
 _BACKWARD = Phase(
-    Phase.LOSS_BACKWARD | Phase.HEAD_BACKWARD | Phase.TOP_BLOCK_BACKWARD | Phase.TOP_ATTENTION_BACKWARD
-    | Phase.BOTTOM_BLOCK_BACKWARD | Phase.BOTTOM_ATTENTION_BACKWARD | Phase.END_OF_BACKWARD | Phase.TIED_GRADIENT_SUM
+    Phase.LOSS_BACKWARD | Phase.HEAD_BACKWARD | Phase.TOP_BLOCK_BACKWARD | Phase.MIDDLE_BLOCKS_BACKWARD
+    | Phase.BOTTOM_BLOCK_BACKWARD | Phase.END_OF_BACKWARD
 )  # fmt: skip
 _PHASES: dict[Moment, Phase] = {
-    "forward": Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT,
+    "forward": Phase.FORWARD | Phase.LOSS_FORWARD | Phase.LOSS_WEIGHT_GRADIENT,
     "backward": _BACKWARD,
     "optimizer step": Phase.OPTIMIZER_STEP,
     "evaluation": EVALUATION,

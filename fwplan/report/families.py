@@ -27,13 +27,21 @@ class Family:
 def families(estimate: Estimate) -> list[Family]:
     """Return the largest lines, those that stay longest first, then one of all that is left; they add up."""
     phases = list(estimate.totals)
-    largest = sorted(estimate.lines, key=lambda line: -line.bytes)
-    shown = sorted(largest[:SHOWN], key=lambda line: (_ORDER[line.kind], -line.bytes))
+    named: dict[str, list[Line]] = {}
+    for line in estimate.lines:  # a name may stand for more in one phase than in another
+        named.setdefault(line.name, []).append(line)
+    largest = sorted(named.values(), key=lambda lines: -_most(lines))
+    shown = sorted(largest[:SHOWN], key=lambda lines: (_ORDER[lines[0].kind], -_most(lines)))
     rest = largest[SHOWN:]
-    found = [_family(number, line.name, line.kind, [line], phases) for number, line in enumerate(shown)]
+    found = [_family(number, lines[0].name, lines[0].kind, lines, phases) for number, lines in enumerate(shown)]
     if rest:
-        found.append(_family(len(shown), f"{len(rest)} smaller ones", "", rest, phases))
+        smaller = [line for lines in rest for line in lines]
+        found.append(_family(len(shown), f"{len(rest)} smaller ones", "", smaller, phases))
     return found
+
+
+def _most(lines: list[Line]) -> int:
+    return max(line.bytes for line in lines)
 
 
 def _family(number: int, name: str, kind: str, lines: list[Line], phases: list[Phase]) -> Family:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.letters import letters, meaning
 from fwplan.estimators.phases import Phase
-from fwplan.estimators.sizes import sizes
 from fwplan.report.bars import bar_svg
 from fwplan.report.families import families
 from fwplan.report.html import Html, size, size_range, table, tag
@@ -117,15 +117,9 @@ def _tensor(line: Line) -> str:
 
 def _letters(estimate: Estimate) -> Html:
     """Return what the formulas' letters stand for in this run."""
-    found = sizes(estimate.spec)
-    numbers = [(name, value) for name, value in found._asdict().items() if len(name) == 1]
+    numbers = [(name, value) for name, value in letters(estimate.spec).items() if len(name) == 1]
     said = ", ".join(f"{name} = {value:,}" for name, value in numbers)
-    meaning = (
-        "B micro-batch, T sequence, N = B T, C width, H heads, L blocks, V vocabulary, n tokens of a chunk, "
-        "P parameters, W of one block; p, r, a bytes an element of weights, residual stream and matrix products; "
-        "R blocks are recomputed, K are not."
-    )
-    return tag("p", f"{said}. {meaning}", class_="small")
+    return tag("p", f"{said}. {meaning(estimate.spec)}", class_="small")
 
 
 def lines_section(estimate: Estimate) -> Html:

@@ -25,10 +25,10 @@ class Ledger:
         self.origins: list[Origin] = []
         self._live: dict[int, tuple[int, weakref.ref[UntypedStorage]]] = {}
 
-    def see(self, tensor: Tensor, op: str, where: str) -> None:
-        """Note the tensor's storage, if it is new and not empty, as made by `op` in the module `where`."""
+    def see(self, tensor: Tensor, op: str, where: str, times: int = 1) -> None:
+        """Note the tensor's storage, if new and not empty, as made by `op` in `where`; CUDA's is `times` as large."""
         storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()  # noqa: SLF001  # its identity in C++
+        key, size = storage._cdata, times * storage.nbytes()  # noqa: SLF001  # its identity in C++
         if key in self._live or not size:
             return
         number = self._open(Origin(op, where, tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."), size))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 _ITEM = torch.ops.aten._local_scalar_dense.default  # noqa: SLF001
 _UNSCALE = torch.ops.aten._amp_foreach_non_finite_check_and_unscale_.default
 
+# CUDA's kernel keeps mean and 1/std in fp32 whatever its input is (aten/src/ATen/native/cuda/layer_norm_kernel.cu), the
+# processor's in half precision where input and weights are.
+_LAYER_NORM = torch.ops.aten.native_layer_norm.default
+
 
 class Watch(TorchDispatchMode):
     """Runs each op and notes the storages that it makes; enter it inside FakeTensorMode.
@@ -47,9 +51,10 @@ class Watch(TorchDispatchMode):
         name = self.modules.making or _name(func)
         scratch = self.ledger.borrow(f"scratch of {name}", where, scratch_bytes(func, args, self.device))
         result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
+        wider = self.device == "cuda" and func is _LAYER_NORM
+        for place, tensor in enumerate(tree_leaves(result)):
             if isinstance(tensor, Tensor):
-                self.ledger.see(tensor, name, where)
+                self.ledger.see(tensor, name, where, 4 // tensor.element_size() if wider and place else 1)
         self.ledger.give_back(scratch)
         return result
 

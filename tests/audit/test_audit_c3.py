@@ -19,20 +19,20 @@ CLAIMS = [
         "OOM on 12 GB because of compile",
         [
             ("card", "not on 12 GB", "may fit, not safely", RIGHT),
-            ("compile", "off saves", "14.40 GiB live eager, 9.79 GiB compiled", WRONG),
+            ("compile", "off saves", "14.38 GiB live eager, 9.78 GiB compiled", WRONG),
         ],
     ),
     (
         CONFIG,
         None,
         "compile=False saves memory",
-        [("compile", "off saves", "14.40 GiB live eager, 9.79 GiB compiled", WRONG)],
+        [("compile", "off saves", "14.38 GiB live eager, 9.78 GiB compiled", WRONG)],
     ),
     (
         CONFIG,
         None,
         "on OOM turn off torch.compile",
-        [("compile", "off saves", "14.40 GiB live eager, 9.79 GiB compiled", WRONG)],
+        [("compile", "off saves", "14.38 GiB live eager, 9.78 GiB compiled", WRONG)],
     ),
     (
         CONFIG,
@@ -54,14 +54,14 @@ CLAIMS = [
         [("parameters", "125 M", "77.4 M", WRONG), ("card", "fits 12 GB", "may fit, not safely", WRONG)],
     ),
     (CONFIG, None, "fits 24 GB", [("card", "fits 24 GB", "fits", RIGHT)]),
-    (RESCUE, None, "100 % success, 9.8 GB", [("memory", "9.8 GB", "11.13 GiB live, up to 14.87 GiB", WRONG)]),
+    (RESCUE, None, "100 % success, 9.8 GB", [("memory", "9.8 GB", "11.12 GiB live, up to 14.86 GiB", WRONG)]),
     (
         RESCUE,
         None,
         "9.8 GB peak, fits RTX 4070",
         [
             ("card", "fits GeForce RTX 4070", "does not fit", WRONG),
-            ("memory", "9.8 GB", "11.13 GiB live, up to 14.87 GiB", WRONG),
+            ("memory", "9.8 GB", "11.12 GiB live, up to 14.86 GiB", WRONG),
         ],
     ),
     (RESCUE, None, "accum 40 gives 491,520 tokens a step", [("tokens a step", "492 k", "492 k", RIGHT)]),

@@ -17,21 +17,21 @@ CLAIMS = [
         EAGER,
         None,
         "160M model, 20-22 GB",
-        [("parameters", "160 M", "82.0 M", WRONG), ("memory", "20-22 GB", "26.99 GiB live, up to 35.13 GiB", WRONG)],
+        [("parameters", "160 M", "82.0 M", WRONG), ("memory", "20-22 GB", "26.98 GiB live, up to 35.13 GiB", WRONG)],
     ),
     (EAGER, None, "160 M parameters", [("parameters", "160 M", "82.0 M", WRONG)]),
     (
         EAGER,
         None,
         "82M parameters, 30 GB",
-        [("parameters", "82.0 M", "82.0 M", RIGHT), ("memory", "30 GB", "26.99 GiB live, up to 35.13 GiB", RIGHT)],
+        [("parameters", "82.0 M", "82.0 M", RIGHT), ("memory", "30 GB", "26.98 GiB live, up to 35.13 GiB", RIGHT)],
     ),
     (
         EAGER,
         None,
         "20-22 GB, fits 24 GB",
         [
-            ("memory", "20-22 GB", "26.99 GiB live, up to 35.13 GiB", WRONG),
+            ("memory", "20-22 GB", "26.98 GiB live, up to 35.13 GiB", WRONG),
             ("card", "fits 24 GB", "does not fit", WRONG),
         ],
     ),
@@ -46,7 +46,7 @@ CLAIMS = [
         [("tokens needed", "3.20 B", "1.64 B is compute-optimal", RIGHT)],
     ),
     (EAGER, None, "a 0.16B model", [("parameters", "160 M", "82.0 M", WRONG)]),
-    (CONFIG, None, "17.4 GB peak", [("memory", "17.4 GB", "17.78 GiB live, up to 25.51 GiB", RIGHT)]),
+    (CONFIG, None, "17.4 GB peak", [("memory", "17.4 GB", "17.77 GiB live, up to 25.50 GiB", RIGHT)]),
 ]
 
 

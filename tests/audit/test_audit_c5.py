@@ -69,15 +69,15 @@ CLAIMS = [
         EAGER,
         None,
         "33.9 GB, fits 48 GB",
-        [("memory", "33.9 GB", "30.82 GiB live, up to 40.02 GiB", RIGHT), ("card", "fits 48 GB", "fits", RIGHT)],
+        [("memory", "33.9 GB", "30.81 GiB live, up to 40.02 GiB", RIGHT), ("card", "fits 48 GB", "fits", RIGHT)],
     ),
     (
         EAGER,
         None,
         "24 GB is enough: 22 GB peak",
         [
-            ("memory", "24 GB", "30.82 GiB live, up to 40.02 GiB", WRONG),
-            ("memory", "22 GB", "30.82 GiB live, up to 40.02 GiB", WRONG),
+            ("memory", "24 GB", "30.81 GiB live, up to 40.02 GiB", WRONG),
+            ("memory", "22 GB", "30.81 GiB live, up to 40.02 GiB", WRONG),
         ],
     ),
 ]

@@ -17,23 +17,23 @@ CLAIMS = [
         EAGER,
         None,
         "84M parameters, 7-8 GB",
-        [("parameters", "84.0 M", "30.3 M", WRONG), ("memory", "7-8 GB", "21.57 GiB live, up to 28.20 GiB", WRONG)],
+        [("parameters", "84.0 M", "30.3 M", WRONG), ("memory", "7-8 GB", "21.56 GiB live, up to 28.20 GiB", WRONG)],
     ),
     (EAGER, None, "84 M params", [("parameters", "84.0 M", "30.3 M", WRONG)]),
     (
         EAGER,
         None,
         "30.3M parameters, 24.5 GB",
-        [("parameters", "30.3 M", "30.3 M", RIGHT), ("memory", "24.5 GB", "21.57 GiB live, up to 28.20 GiB", RIGHT)],
+        [("parameters", "30.3 M", "30.3 M", RIGHT), ("memory", "24.5 GB", "21.56 GiB live, up to 28.20 GiB", RIGHT)],
     ),
     (
         EAGER,
         None,
         "7-8 GB, fits 8 GB",
-        [("memory", "7-8 GB", "21.57 GiB live, up to 28.20 GiB", WRONG), ("card", "fits 8 GB", "does not fit", WRONG)],
+        [("memory", "7-8 GB", "21.56 GiB live, up to 28.20 GiB", WRONG), ("card", "fits 8 GB", "does not fit", WRONG)],
     ),
     (CONFIG, None, "84M model", [("parameters", "84.0 M", "30.3 M", WRONG)]),
-    (CONFIG, None, "7-8 GB", [("memory", "7-8 GB", "12.36 GiB live, up to 17.93 GiB", WRONG)]),
+    (CONFIG, None, "7-8 GB", [("memory", "7-8 GB", "12.34 GiB live, up to 17.92 GiB", WRONG)]),
 ]
 
 

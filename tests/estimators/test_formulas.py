@@ -1,12 +1,12 @@
-"""Every line of a compiled run says its bytes in letters: the formula is arithmetic, and comes to them exactly."""
+"""Every line says its bytes in letters: the formula is arithmetic, and comes to them exactly."""
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fwplan.estimation import estimate
-from fwplan.estimators.memory import evaluation_memory, memory_lines
-from fwplan.estimators.sizes import sizes
+from fwplan.estimators.letters import letters
+from fwplan.estimators.memory import estimate_memory, evaluation_memory
 from fwplan.measurement import Measurement
 from fwplan.render.memory import memory_lines as printed
 from fwplan.spec import DeviceSpec
@@ -37,7 +37,7 @@ TOGETHER = [
 
 def value(formula, spec):
     """Return what a formula comes to: letters, numbers and max(), and nothing else."""
-    return eval(formula, {"__builtins__": {}}, sizes(spec).letters() | {"max": max})
+    return eval(formula, {"__builtins__": {}}, letters(spec) | {"max": max})
 
 
 @settings(max_examples=300)
@@ -45,17 +45,19 @@ def value(formula, spec):
     st.fixed_dictionaries({name: st.sampled_from(values) for name, values in FIELDS.items()}),
     st.tuples(*map(st.sampled_from, TOGETHER)),
 )
-def test_every_formula_of_a_compiled_run_comes_to_its_bytes(run_spec, fields, together):
+@pytest.mark.parametrize("compiled", [True, False])
+def test_every_formula_comes_to_its_bytes(run_spec, compiled, fields, together):
     for more in together:
         fields = fields | more
-    spec = run_spec(compile=True, **fields)
-    for line in memory_lines(sizes(spec), spec):
+    spec = run_spec(compile=compiled, **fields)
+    for line in estimate_memory(spec).lines:
         assert value(line.formula, spec) == line.bytes, line
 
 
+@pytest.mark.parametrize("compiled", [True, False])
 @pytest.mark.parametrize("loss", ["full", "chunked"])
-def test_every_formula_of_a_compiled_evaluation_alone_comes_to_its_bytes(run_spec, loss):
-    spec = run_spec(loss=loss)
+def test_every_formula_of_an_evaluation_alone_comes_to_its_bytes(run_spec, loss, compiled):
+    spec = run_spec(loss=loss, compile=compiled)
     for line in evaluation_memory(spec).lines:
         assert value(line.formula, spec) == line.bytes, line
 

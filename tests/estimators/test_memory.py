@@ -58,7 +58,9 @@ def test_the_lines_of_each_phase_add_up_and_the_peak_is_the_largest(spec):
     assert all(line.bytes >= 0 and isinstance(line.bytes, int) for line in memory.lines)
     low, high = memory.allocated_interval
     assert 0 < low <= memory.allocated_bytes <= high
-    assert len({line.name for line in memory.lines}) == len(memory.lines)
+    for phase in memory.totals:
+        names = [line.name for line in memory.lines if phase & line.phases]
+        assert len(set(names)) == len(names)
 
 
 @given(specs())
@@ -117,14 +119,14 @@ def test_the_logits_family_is_most_of_nanogpt_at_width_576(run_spec):
 
 
 def test_nanogpts_forward_holds_its_embeddings_and_x_while_the_loss_is_taken(run_spec):
-    shape = {"n_layer": 6, "n_head": 6, "n_embd": 384, "vocab_size": 65, "micro_batch_size": 64, "compile": False}
-    tokens = 64 * 1024
+    shape = {"n_layer": 6, "n_head": 6, "n_embd": 384, "vocab_size": 8192, "micro_batch_size": 8, "compile": False}
+    tokens = 8 * 1024
 
     def loss_forward(**train):
         return estimate_memory(run_spec(**shape, **train, device="cuda")).totals[Phase.LOSS_FORWARD]
 
     held = loss_forward(returns_logits=True) - loss_forward()
-    logits = -2 * tokens * 65  # its log-softmax is taken in bf16
+    logits = -2 * tokens * 8192  # its log-softmax is taken in bf16
     assert held == 8 * tokens * 384 + 4 * 1024 * 384 + logits
 
 

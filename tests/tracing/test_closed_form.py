@@ -64,12 +64,12 @@ def _error(run_spec, name):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_closed_form_is_the_traced_peak(run_spec, name):
-    assert abs(_error(run_spec, name)) <= 0.01
+    assert abs(_error(run_spec, name)) <= 0.0001
 
 
-def test_most_of_them_to_a_thousandth(run_spec):
+def test_most_of_them_but_for_the_losss_own_scalars(run_spec):
     assert len(CASES) == 27
-    assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.001
+    assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.00001
 
 
 def test_what_torch_counts_as_allocated_lies_in_the_printed_interval(run_spec):

@@ -1,0 +1,279 @@
+"""The ops of a transformer in eager torch: what each makes, keeps for backward, and makes in backward.
+
+Each is held against traces of torch's own op. A backward empties the gradients that it is given and what it has kept,
+in the order in which torch lets go of them. Names are what a user sees: a tensor is called by who keeps it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fwplan.estimators.tape import attention
+from fwplan.estimators.tape.size import expression
+from fwplan.estimators.tape.tape import BOOL, FLOAT32, INT64, Recomputed, Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from fwplan.estimators.tape.size import Size
+    from fwplan.estimators.tape.tape import Dtype, Gradients, Leaf, Storage, Tape
+
+_SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
+RESIDUAL = "residual stream"
+
+
+class Eager:
+    """torch's eager ops on a tape. (B, T, ...) are shapes in letters."""
+
+    def __init__(self, tape: Tape, kernel: attention.Kernel) -> None:
+        self.tape, self.kernel = tape, kernel
+
+    def arange(self, size: Size) -> Tensor:
+        """Return positions 0 to size, int64."""
+        return self.tape.make("positions", (size,), INT64)
+
+    def cast(self, x: Tensor, dtype: Dtype, name: str) -> Tensor:
+        """Return x in another element type, or x; backward casts its gradient back."""
+        if x.dtype == dtype:
+            return x
+        shape, own, tape = x.shape, x.dtype, self.tape
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {name}, cast", shape, own)
+            given.clear()
+            return [made]
+
+        return tape.op([x], tape.make(name, shape, dtype), backward)
+
+    def keep(self, x: Tensor, name: str) -> Storage:
+        """Return x's storage, called by what it is kept as where a graph keeps it."""
+        if self.tape.recording:
+            x.storage.rename(name)
+        return x.storage
+
+    def embedding(self, weight: Leaf, ids: Tensor) -> Tensor:
+        """Return the weight's rows, (..., C); its gradient is dense, of the weight's whole shape."""
+        tape, kept, count = self.tape, self.tape.keep(ids.storage), ids.numel
+        shape, dtype = weight.tensor.shape, weight.tensor.dtype
+
+        def backward(given: Gradients) -> Gradients:
+            sorts = expression(f"({count!r}) > {_SORTED_FROM}")
+            scratch = tape.new("embedding's sorted ids", (2 * sorts * count,), INT64) if tape.cuda else None
+            made = tape.make("gradient: embedding, dense", shape, dtype)
+            del scratch
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([weight.tensor], tape.make("embeddings", (*ids.shape, shape[1]), dtype), backward, kept)
+
+    def linear(self, x: Tensor, weight: Leaf, bias: Leaf | None = None, *, keeps: str, makes: str) -> Tensor:
+        """Return x @ weight.T + bias: (..., in) -> (..., out). It keeps x, in the products' element type.
+
+        Args:
+            x: the input.
+            weight: (out, in).
+            bias: (out,), or none.
+            keeps: what the kept input is called.
+            makes: what the output is called.
+        """
+        tape, (outs, ins), lead = self.tape, weight.tensor.shape, x.shape[:-1]
+        dtype = tape.products if tape.autocast else x.dtype
+        w, b = self._for_products(weight), None if bias is None else self._for_products(bias)
+        x = self.cast(x, dtype, keeps)
+        kept = tape.keep(self.keep(x, keeps), w.storage)
+        is_leaf, has_bias = w.node is weight, bias is not None
+
+        def backward(given: Gradients) -> Gradients:
+            gx = tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
+            gw = tape.make(f"gradient: {makes} weight", (outs, ins), dtype)
+            gw.view = is_leaf  # a transposed view of the product; autocast's cast is a tensor of its own
+            gb = tape.make(f"gradient: {makes} bias", (outs,), dtype) if has_bias else None
+            given.clear()
+            kept.clear()
+            return [gx, gw, gb]
+
+        return tape.op([x, w, b], tape.make(makes, (*lead, outs), dtype), backward, kept)
+
+    def _for_products(self, leaf: Leaf) -> Tensor:
+        if not self.tape.autocast:
+            return leaf.tensor
+        return self.tape.autocast_copy(leaf, lambda: self.cast(leaf.tensor, self.tape.products, "weight copies"))
+
+    def layer_norm(
+        self, x: Tensor, weight: Leaf, bias: Leaf | None = None, *, name: str = "LayerNorm", keeps: str
+    ) -> Tensor:
+        """Return x normalised, in x's element type; keeps x and each row's mean and 1/std."""
+        tape, shape, dtype, has_bias = self.tape, x.shape, x.dtype, bias is not None
+        w_shape, w_dtype = weight.tensor.shape, weight.tensor.dtype
+        # CUDA's kernel computes them in fp32; the processor's in x's own type, unless its weights are wider
+        of_row = FLOAT32 if tape.cuda else w_dtype
+        out = tape.make(f"{name} outputs", shape, dtype)
+        mean, scale = (tape.save(attention.STATISTICS, shape[:-1], of_row) for _ in range(2))
+        kept = tape.keep(self.keep(x, keeps), mean, scale)
+        del mean, scale
+
+        def backward(given: Gradients) -> Gradients:
+            gx = tape.make(f"gradient: {RESIDUAL}", shape, dtype)
+            gw = tape.make(f"gradient: {name} weight", w_shape, w_dtype)
+            gb = tape.make(f"gradient: {name} bias", w_shape, w_dtype) if has_bias else None
+            given.clear()
+            kept.clear()
+            return [gx, gw, gb]
+
+        return tape.op([x, weight.tensor, bias.tensor if bias else None], out, backward, kept)
+
+    def activation(self, x: Tensor, *, keeps: str, makes: str) -> Tensor:
+        """Return a function of each element, such as GELU; it keeps its input."""
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+        kept = tape.keep(self.keep(x, keeps))
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {keeps}", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
+
+    def dropout(self, x: Tensor, p: float, name: str) -> Tensor:
+        """Return x with elements set to zero; keeps a mask: a byte an element on CUDA, x's own type on a processor."""
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+        if not p or not tape.training:
+            return x
+        out = tape.make(name, shape, dtype)
+        kept = tape.keep(tape.save("dropout masks", shape, BOOL if tape.cuda else dtype))
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {name}", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([x], out, backward, kept)
+
+    def add(self, x: Tensor, y: Tensor, name: str = RESIDUAL) -> Tensor:
+        """Return x + y in x's shape and element type; y may be narrower, or of fewer rows."""
+        tape, shape, dtype = self.tape, y.shape, y.dtype
+        alike = shape == x.shape and dtype == x.dtype
+
+        def backward(given: Gradients) -> Gradients:
+            own = given.pop()
+            assert own is not None  # noqa: S101  # one output, whose gradient is there
+            if alike:
+                return [own, own.alias()]
+            return [own, tape.make("gradient: branch", shape, dtype)]
+
+        return tape.op([x, y], tape.make(name, x.shape, x.dtype), backward)
+
+    def split(self, x: Tensor, sizes: Sequence[Size], name: str) -> list[Tensor]:
+        """Return views of x, cut along its last dimension; backward joins their gradients in a new tensor."""
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {name}, joined", shape, dtype)
+            given.clear()
+            return [made]
+
+        whole = tape.op([x], x.alias(), backward, outputs=len(sizes))
+        return [Tensor(x.storage, (*shape[:-1], size), dtype, whole.node, slot) for slot, size in enumerate(sizes)]
+
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float) -> Tensor:
+        """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel."""
+        for x in (q, k, v):
+            self.keep(x, "q, k, v")
+        p = dropout if self.tape.training else 0.0
+        if self.kernel == "formula":
+            return attention.by_formula(self, q, k, v, n_head, p)
+        return attention.fused(self.tape, q, k, v, n_head, flash=self.kernel == "flash")
+
+    def laid_out(self, x: Tensor, name: str) -> Tensor:
+        """Return a copy in another layout."""
+        return self.pointwise(x, name, new_gradient=False)
+
+    def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None, new_gradient: bool = True) -> Tensor:
+        """Return a function of each element that keeps nothing of x, such as x times a number; or a mask alone."""
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+        kept = None if mask is None else tape.keep(mask)
+
+        def backward(given: Gradients) -> Gradients:
+            if not new_gradient:
+                return [given.pop()]
+            made = tape.make(f"gradient: {makes}", shape, dtype)
+            given.clear()
+            if kept is not None:
+                kept.clear()
+            return [made]
+
+        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
+
+    def softmax(self, x: Tensor, name: str) -> Tensor:
+        """Return softmax over the last dimension; it keeps its output."""
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+        out = tape.make(name, shape, dtype)
+        kept = tape.keep(out.storage)
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {name}", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([x], out, backward, kept)
+
+    def cross_entropy(self, logits: Tensor) -> Tensor:
+        """Return the mean loss of logits (..., V): log-softmax, which keeps its output, and the pick of each target.
+
+        Logits in half precision stay so in log-softmax, since cross_entropy_loss names their type to it
+        (aten/src/ATen/native/LossNLL.cpp): CUDA's autocast widens only what nll_loss takes, a processor's all of it.
+        """
+        tape = self.tape
+        if tape.autocast and not tape.cuda:
+            logits = self.cast(logits, FLOAT32, "logits in fp32")
+        soft = self._log_softmax(logits)
+        if tape.autocast:
+            soft = self.cast(soft, FLOAT32, "log-probabilities in fp32")
+        shape, dtype = soft.shape, soft.dtype
+        kept = tape.keep(self.keep(soft, soft.storage.kind.name), tape.new("loss", (), FLOAT32))
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make("gradient: log-probabilities", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([soft], tape.make("loss", (), FLOAT32), backward, kept)
+
+    def _log_softmax(self, logits: Tensor) -> Tensor:
+        tape, shape, dtype = self.tape, logits.shape, logits.dtype
+        out = Tensor(tape.save("log-probabilities", shape, dtype), shape, dtype)
+        kept = tape.keep(out.storage)
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make("gradient: logits", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made]
+
+        return tape.op([logits], out, backward, kept)
+
+    def watch(self, x: Tensor, call: Callable[[], None]) -> Tensor:
+        """Return x; call is called when backward comes through here."""
+
+        def backward(given: Gradients) -> Gradients:
+            call()
+            return [given.pop()]
+
+        return self.tape.op([x], x.alias(), backward)
+
+    def checkpoint(self, run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+        """Return run(x), of which x alone is kept: backward runs it again when it first asks for more.
+
+        torch's checkpoint with use_reentrant=False: the graph is the forward's own, and recomputation stops early.
+        """
+        inputs = [x.alias()]
+        block = Recomputed(lambda: run(inputs.pop()))
+        with self.tape.checkpointing(block):
+            out = run(x)
+        self.keep(x, "checkpointed block inputs")
+        return out
