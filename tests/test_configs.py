@@ -363,7 +363,7 @@ def test_vocabulary_follows_the_dataset(load):
     assert load("dataset = 'my_words'\nvocab_size = 32000").spec.model.vocab_size == 32000
     assert load("dataset = 'openwebtext'\nvocab_size = None").spec.model.vocab_size == 50304
     (unknown,) = load("dataset = pick()").unknown
-    assert unknown.reason == "it follows from dataset, which is a call, which is never executed"
+    assert unknown.reason == "it follows from dataset: a call, which is never executed"
     assert load("dataset = pick()\ninit_from = 'gpt2'").spec.model.vocab_size == 50257
 
 
@@ -379,7 +379,7 @@ def test_vocabulary_follows_the_dataset(load):
     ],
 )
 def test_device_decides_autocast_optimizer_and_attention(load, text, device, dtype, optimizer, attention):
-    spec = load(text).spec
+    spec = load(f"batch_size = 4\n{text}").spec
     assert spec.device.type == device
     assert (spec.train.dtype, spec.train.optimizer_impl, spec.train.attention) == (dtype, optimizer, attention)
 

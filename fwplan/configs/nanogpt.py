@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from fwplan.configs.literals import DEFINITION, Binding, Bindings
 from fwplan.configs.settings import (
+    ASKED,
     HARMLESS_IF_UNKNOWN,
+    SHAPE,
     Reading,
     Setting,
     Settings,
@@ -104,13 +106,14 @@ def read_nanogpt(
     """
     reading = Reading(path, "nanogpt", merge(_known(bindings), path))
     others = _others(bindings)
-    below = {name: one for name, one in _others_of(train_py).items() if name not in others}
+    theirs = _others_of(train_py)
+    below = {name: one for name, one in theirs.items() if name not in others}
     top = read_overrides(overrides, harmless=HARMLESS, own=others.keys() | below.keys())
-    if not reading.settings and not any(map(shape_like, others)):
+    if not reading.settings and not any(map(shape_like, others)) and not others.keys() & theirs.keys():
         raise _no_config(path, others)
-    reading.settings = layer(
-        layer(_defaults(train_py), reading.settings), {k: s for k, s in top.items() if canonical(k)}
-    )
+    typed = {k: s for k, s in top.items() if canonical(k)}
+    run = train_py is not None or _is_run(reading.settings | typed, bindings)
+    reading.settings = layer(layer(_defaults(train_py) if run else _no_defaults(), reading.settings), typed)
     _changed(reading, train_py)
     _name_aliases(reading)
     _init_from(reading)
@@ -183,6 +186,30 @@ def _defaults(train_py: TrainPy | None) -> Settings:
         key = canonical(setting.name) or setting.name
         found.setdefault(key, Setting(setting.name, setting.value, None, setting.reason, "default"))
     return found
+
+
+# What any file of constants may set: a module's block_size, an optimizer's learning rate. It takes more to be a run's.
+_ANYBODYS = frozenset(
+    {
+        *("context_length", "sequence_length", "vocab_size", "dropout", "device", "seed", "learning_rate", "min_lr"),
+        *("warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip"),
+    }
+)
+_ASKED_OF_NO_RUN = (*SHAPE, "micro_batch_size", "dtype", "compile")
+
+
+def _is_run(settings: Settings, bindings: Bindings) -> bool:
+    """Return whether a file without a train.py says enough to be nanoGPT's config, whose defaults are then assumed."""
+    slips = any(map(shape_like, _others(bindings)))  # n_layre
+    return slips or bool(settings.keys() - _ANYBODYS or HARMLESS & bindings.names.keys())
+
+
+def _no_defaults() -> Settings:
+    """Return nanoGPT's defaults with all that makes a verdict unknown: they are not those of such a file."""
+    reason = "nothing in the file says it, and no train.py is beside or above it"
+    asked = {key: Setting(ASKED.get(key, key), None, None, reason, "default") for key in _ASKED_OF_NO_RUN}
+    dataset = Setting("dataset", None, None, "not set", "default")
+    return _defaults(None) | asked | {"dataset": dataset}
 
 
 def _why(binding: Binding | None, train_py: TrainPy) -> str | None:
@@ -299,7 +326,8 @@ def _vocabulary(reading: Reading, place: Setting | None, train_py: TrainPy | Non
         _fallback(reading, said, source, Setting("vocab_size", origin="default"))
     elif place is None:
         cause = dataset or Setting("dataset", reason="not set", origin="default")
-        reading.miss("vocab_size", cause, f"it follows from dataset, which is {cause.reason}")
+        reading.settings.pop("vocab_size", None)
+        reading.miss("vocab_size", cause, f"it follows from dataset: {cause.reason}")
     else:
         _dataset_vocabulary(reading, place, train_py)
 

@@ -154,6 +154,15 @@ def test_attention_is_what_the_model_beside_does(checkout):
     assert _values(load_config(folder / CONFIG))["attention"] == "math"
 
 
+def test_a_setting_of_the_script_alone_makes_a_config_of_it(checkout):
+    folder = checkout(
+        {CONFIG: "count = True\n", "other.py": "mount = True\n"}, {"max_iters": "count = False\nmax_iters"}
+    )
+    assert _values(load_config(folder / CONFIG))["n_layer"] == 12
+    with pytest.raises(FwplanError, match="not a config of a run"):
+        load_config(folder / "other.py")
+
+
 def test_several_training_scripts_are_asked_for(checkout):
     folder = checkout({CONFIG: "n_layer = 6\n"})
     (folder / "train.py").rename(folder / "train_adam.py")
