@@ -14,6 +14,7 @@ from fwplan.configs.models import UNSEEN, Model, class_fields, find_model
 from fwplan.configs.modes import attention, autocast_dtype, compiles, meets
 from fwplan.configs.nodes import conditional, nodes
 from fwplan.configs.uncounted import OPTIMIZER, uncounted_source
+from fwplan.configs.uncounted_steps import other_steps
 from fwplan.configs.vocabulary import Vocabulary
 from fwplan.errors import FwplanError
 
@@ -80,7 +81,8 @@ def read_train_py(
     changed = frozenset() if end is None else frozenset(_changed(tree.body[end + 1 :], lookup)) & names.keys()
     values = {name: value for name, value in values.items() if name not in changed}
     model = find_model(tree, path, lookup)
-    optimizers = ((what, line, "the script makes one") for what, line in uncounted_source(tree) if what == OPTIMIZER)
+    found = dict([*other_steps(tree), *uncounted_source(tree)])
+    optimizers = ((what, line, "the script makes one") for what, line in found.items() if what == OPTIMIZER)
     if model.name is None and trains(tree):
         model = replace(model, uncounted=(UNSEEN,))
     model = replace(model, uncounted=(*model.uncounted, *optimizers))
