@@ -192,3 +192,17 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
             case _:
                 pass
+
+
+def positions(tree: ast.Module) -> str | None:
+    """Return the name of the setting that a model's table of positions is as long as: block_size, n_ctx."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.keyword(arg="wpe", value=ast.Call(args=[ast.Attribute(attr=name), *_]))
+                | ast.Assign(targets=[ast.Attribute(attr="wpe")], value=ast.Call(args=[ast.Attribute(attr=name), *_]))
+            ):
+                return name
+            case _:
+                pass
+    return None

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fwplan.configs.literals import MAX_SOURCE_BYTES, Binding, Bindings, no_names, parse_python, read_statements
-from fwplan.configs.models import UNSEEN, Model, class_fields, find_model
+from fwplan.configs.models import UNSEEN, Model, class_fields, find_model, positions
 from fwplan.configs.modes import attention, autocast_dtype, compiles, meets
 from fwplan.configs.nodes import conditional, nodes
 from fwplan.configs.uncounted import OPTIMIZER, uncounted_source
@@ -43,6 +43,7 @@ class TrainPy:
         model: what it trains.
         vocabulary: where its model's vocab_size comes from.
         attention: the kernel, where the model's source is there to see.
+        context: the name of its setting for the length of the context, where that is to be seen.
     """
 
     path: Path
@@ -53,6 +54,7 @@ class TrainPy:
     model: Model
     vocabulary: Vocabulary
     attention: str | None
+    context: str | None
 
 
 def read_train_py(
@@ -97,6 +99,7 @@ def read_train_py(
         model,
         _vocabulary(tree),
         attention(model.tree) if model.tree is not None else None,
+        positions(model.tree) if model.tree is not None else None,
     )
 
 
