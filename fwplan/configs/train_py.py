@@ -89,7 +89,8 @@ def read_train_py(
         model = replace(model, uncounted=(UNSEEN,))
     model = replace(model, uncounted=(*model.uncounted, *optimizers))
     if end is not None:
-        names |= {name: one for name, one in _model_defaults(model) if name not in names}
+        for said_so in (_passed(tree, model), _model_defaults(model)):
+            names |= {name: one for name, one in said_so if name not in names}
     return TrainPy(
         path,
         Bindings(names, opaque),
@@ -109,6 +110,18 @@ def _lacking(tree: ast.Module) -> Iterator[tuple[str, Binding]]:
     yield "compile", Binding(compiled.line or 1, compiled.value, compiled.reason)
     yield "dtype", Binding(dtype.line or 1, dtype.value, dtype.reason)
     yield "gradient_accumulation_steps", Binding(1, 1)
+
+
+def _passed(tree: ast.Module, model: Model) -> Iterator[tuple[str, Binding]]:
+    """Yield what the script writes into its one GPTConfig(n_layer=12, ...), and the class's own sizes beside that."""
+    made = [call for call in nodes(tree, ast.Call) if isinstance(call.func, ast.Name) and call.func.id == "GPTConfig"]
+    if len(made) != 1 or made[0].args or any(one.arg is None for one in made[0].keywords):
+        return
+    given = {str(one.arg): one.value for one in made[0].keywords}
+    fields = class_fields(model.tree, "GPTConfig") if model.tree is not None else {}
+    for name, value in (fields | given).items():
+        if isinstance(value, ast.Constant) and isinstance(value.value, bool | int | float):
+            yield name, Binding(value.lineno, value.value)
 
 
 def _model_defaults(model: Model) -> Iterator[tuple[str, Binding]]:

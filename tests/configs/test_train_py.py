@@ -163,6 +163,19 @@ def test_a_setting_of_the_script_alone_makes_a_config_of_it(checkout):
         load_config(folder / "other.py")
 
 
+def test_what_a_script_writes_into_its_gpt_config_is_read(checkout):
+    sizes = "n_layer = 12\nn_head = 12\nn_embd = 768\ndropout = 0.0\n"
+    folder = checkout({CONFIG: "batch_size = 5\n"}, {sizes: ""}, {"50304": "300"})
+    train = (folder / "train.py").read_text()
+    literal = "model = GPT(GPTConfig(block_size=block_size, n_layer=3, n_head=4, n_embd=64, dropout=0.5, bias=bias))\n"
+    made = slice(train.index("model_args = "), train.index("optimizer = "))
+    (folder / "train.py").write_text(train[: made.start] + literal + train[made.stop :])
+    for name in (CONFIG, "train.py"):
+        values = _values(load_config(folder / name))
+        expected = {"n_layer": 3, "n_head": 4, "n_embd": 64, "dropout": 0.5, "bias": False, "vocab_size": 300}
+        assert {key: values[key] for key in expected} == expected
+
+
 TILE = {"block_size = 1024": "n_ctx = 1024\nblock_size = 128", "block_size=block_size": "n_ctx=n_ctx"}
 POSITIONS = {"wpe=nn.Embedding(1, 1)": "wpe=nn.Embedding(config.n_ctx, config.n_embd)"}
 
