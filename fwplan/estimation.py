@@ -15,7 +15,7 @@ from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
 from fwplan.mode_notes import mode_notes
-from fwplan.target import Target, hardware, named_gpu, target_of
+from fwplan.target import Target, hardware, named_gpu, own_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -149,8 +149,8 @@ def estimate(
     """
     if isinstance(target, str):
         target = named_gpu(target)
-    if target is None and spec.device is not None:
-        target = target_of(spec.device)
+    if target is None:
+        target = own_target(spec)
     if target is not None:
         spec = spec.model_copy(update={"device": target.device})
     past = load_measurements() if measurements is None else measurements
@@ -160,7 +160,7 @@ def estimate(
     use = device_use(spec, memory, target.device.type if target else "cuda", calibration) if memory else None
     available = available_bytes(target.device) if target else None
     if target is not None and available is None:
-        reason = f"the memory of {target.label} is unknown"
+        reason = reason or f"the memory of {target.label} is unknown"
     parameters, tokens = count_parameters(spec.model), count_run_tokens(spec)
     speed = hardware(spec.train, target) if target else None
     measured = calibration.step_seconds(spec, speed) if calibration else None

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from fwplan.devices import Device
     from fwplan.estimators.speed import Hardware
-    from fwplan.spec import TrainSpec
+    from fwplan.spec import RunSpec, TrainSpec
 
 
 LEAST_NOMINAL_GIB, MOST_NOMINAL_GIB = 0.5, 4096
@@ -166,6 +166,14 @@ def detected() -> Target | None:
         return None
     known = (found.known,) if found.known else ()
     return Target(found.spec(), known, notes=tuple(note for card in known for note in _unproven(card)))
+
+
+def own_target(spec: RunSpec) -> Target | None:
+    """Return the Target of the device that a spec names; None where it names none, or `cuda` alone: that is no card."""
+    device = spec.device
+    if device is None or (device.type == "cuda" and device.name is None and not device.total_bytes):
+        return None
+    return target_of(device)
 
 
 def target_of(device: DeviceSpec) -> Target:

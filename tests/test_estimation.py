@@ -70,10 +70,14 @@ def test_what_is_unknown_is_none_and_never_zero(run_spec):
 
 
 def test_a_device_of_unknown_memory_is_undecidable(run_spec):
-    for device in (DeviceSpec(name="Voodoo 2"), DeviceSpec(type="mps")):
+    for device, why in ((DeviceSpec(name="Voodoo 2"), "is unknown"), (DeviceSpec(type="mps"), "(mps) is not modelled")):
         found = estimate(run_spec(device=device), measurements=[])
         assert found.verdict == "undecidable"
-        assert "unknown" in found.undecidable
+        assert why in found.undecidable
+
+
+def test_cuda_alone_is_no_device_named(run_spec):
+    assert estimate(run_spec(device=DeviceSpec()), measurements=[]).verdict == "no_device"
 
 
 def test_a_bare_cpu_is_this_machines(run_spec):

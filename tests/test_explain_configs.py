@@ -187,3 +187,22 @@ def test_run_of_what_is_not_counted_is_refused_as_explain_does(folder):
     with pytest.raises(FwplanError) as caught:
         fwplan.run("what.py", device="cpu")
     assert caught.value.hint == "say it: fwplan explain what.py -o plan.json -- --vocab_size=VALUE"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_a_device_that_names_no_card_is_no_device_named(typed, folder, device):
+    (folder / "train.py").write_text(TRAIN.replace("device = 'cuda'", f"device = '{device}'"), encoding="utf-8")
+    (folder / "config/on.py").write_text(f"n_layer = 1\ndevice = '{device}'\n", encoding="utf-8")
+    model = {"n_layer": 2, "n_head": 2, "n_embd": 64, "context_length": 64}
+    spec = {"model": model, "train": {"micro_batch_size": 2}, "device": {"type": "cuda"}}
+    (folder / "spec.json").write_text(json.dumps(spec), encoding="utf-8")
+    for words in (["train.py"], ["config/on.py"], ["spec.json"], ["config/x.py", "--", f"--device={device}"]):
+        code, out, _ = typed("explain", *words)
+        assert (code, "No device named. It fits, with margin, cards of 8" in out) == (0, True), words
+    assert "No device named" not in typed("explain", "train.py", "--gpu", "4070")[1]
+
+
+def test_mps_is_undecidable_and_says_why(typed, folder):
+    (folder / "config/on.py").write_text("n_layer = 1\ndevice = 'mps'\n", encoding="utf-8")
+    code, out, _ = typed("explain", "config/on.py")
+    assert (code, "memory on Apple GPUs (mps) is not modelled yet" in out) == (ExitCode.UNDECIDABLE, True)

@@ -9,7 +9,7 @@ from fwplan.commands.common import chosen_target, command_to, decided
 from fwplan.configs import load_config
 from fwplan.errors import FwplanError
 from fwplan.planning.solve import largest_that_fits
-from fwplan.target import detected, target_of
+from fwplan.target import detected, own_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,7 @@ def solve(
     options = {"--gpu": gpu, "--vram": vram, "--device": device}
     again = [str(config), *overrides]
     spec = decided(load_config(config, overrides), lambda more: command_to("solve", field, [*again, *more], options))
-    target = chosen_target(gpu, vram, device) or (target_of(spec.device) if spec.device else None) or detected()
+    target = chosen_target(gpu, vram, device) or own_target(spec) or detected()
     if target is None:
         raise FwplanError("fits on what? no device is named", hint=f"fwplan solve {field} {config} --gpu 4070")
     return largest_that_fits(spec, field, target, load_measurements())

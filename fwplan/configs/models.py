@@ -11,6 +11,7 @@ from fwplan.configs.literals import MAX_SOURCE_BYTES, no_names, parse_python
 from fwplan.configs.modes import meets
 from fwplan.configs.nodes import conditional, nodes
 from fwplan.configs.uncounted import uncounted_source
+from fwplan.configs.uncounted_steps import other_steps
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def _parsed(path: Path) -> ast.Module | None:
 
 def _differences(tree: ast.Module, place: str) -> Iterator[tuple[str, int | None, str]]:
     """Yield what the source of a model has otherwise than GPT-2: what is not counted, or parts of other names."""
-    for family, line in uncounted_source(tree):
+    said = dict(uncounted_source(tree))
+    for family, line in {**dict(other_steps(tree)), **said}.items():
         yield family, None if place else line, f"{place}line {line}" if place else "its own source has it"
     missing = sorted(_PARTS - _named(tree))
     if missing:
@@ -190,3 +192,17 @@ def _fields(node: ast.ClassDef) -> Iterator[tuple[str, ast.expr]]:
                 yield name, value
             case _:
                 pass
+
+
+def positions(tree: ast.Module) -> str | None:
+    """Return the name of the setting that a model's table of positions is as long as: block_size, n_ctx."""
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.keyword(arg="wpe", value=ast.Call(args=[ast.Attribute(attr=name), *_]))
+                | ast.Assign(targets=[ast.Attribute(attr="wpe")], value=ast.Call(args=[ast.Attribute(attr=name), *_]))
+            ):
+                return name
+            case _:
+                pass
+    return None

@@ -60,34 +60,82 @@ def compiles(statements: Sequence[ast.stmt], lookup: Callable[[str], Value]) -> 
     """Return whether these statements compile the model: always, or under conditions whose values are known."""
     found = Setting("compile", value=False, origin="default")
     for statement, tests in conditional(statements):
-        line = _compiled_at(statement)
-        if line is None:
-            continue
-        met = meets(tests, lookup)
-        if met.reason is not None or met.value:
-            return met if met.reason is not None else Setting("compile", value=True, line=line)
-        found = Setting("compile", value=False, line=line)
+        for line, inner in _compiled_at(statement):
+            met = meets((*tests, *inner), lookup)
+            if met.reason is not None or met.value:
+                return met if met.reason is not None else Setting("compile", value=True, line=line)
+            found = Setting("compile", value=False, line=line)
     return found
 
 
 def meets(tests: Tests, lookup: Callable[[str], Value]) -> Setting:
     """Return whether conditions hold, as a setting "compile": one that surely does not is enough for no."""
-    found = [(read_name("compile", test, lookup), wanted) for test, wanted in tests]
+    found = [(_condition(test, lookup), wanted) for test, wanted in tests]
     if any(one.reason is None and bool(one.value) is not wanted for one, wanted in found):
         return Setting("compile", value=False)
     return next((one for one, _ in found if one.reason is not None), Setting("compile", value=True))
 
 
-def _compiled_at(statement: ast.stmt) -> int | None:
-    """Return the line on which a statement compiles; None: it does not."""
+def _condition(test: ast.expr, lookup: Callable[[str], Value]) -> Setting:
+    """Return whether a condition holds; of one that asks which device it is what holds on CUDA, unless the script says.
+
+    What it is asked for is whether a run fits a GPU: `"cuda" if torch.cuda.is_available() else "cpu"` is "cuda" there.
+    """
+    found = read_name("compile", test, lookup)
+    on_cuda = None if found.reason is None else _on_cuda(test)
+    return found if on_cuda is None else Setting("compile", on_cuda, test.lineno)
+
+
+def _on_cuda(test: ast.expr) -> bool | None:
+    """Return what a condition about the device is on CUDA; None: it is about something else."""
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            inner = _on_cuda(operand)
+            return None if inner is None else not inner
+        case ast.Call(func=ast.Attribute(value=ast.Attribute(attr="cuda"), attr="is_available")):
+            return True
+        case ast.Call(func=ast.Attribute(value=device, attr="startswith"), args=[ast.Constant(value=str(kind))]):
+            return kind == "cuda" if _is_device(device) else None
+        case ast.Compare(left=ast.Constant(value=str(kind)), ops=[ast.In()], comparators=[device]):
+            return kind == "cuda" if _is_device(device) else None
+        case ast.Compare(left=device, ops=[ast.Eq() | ast.NotEq() as op], comparators=[ast.Constant(value=str(kind))]):
+            return (kind == "cuda") is isinstance(op, ast.Eq) if _is_device(device) else None
+        case _:
+            return None
+
+
+def _is_device(node: ast.expr) -> bool:
+    name = node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
+    return name in {"device", "device_type"} or (name == "type" and _is_device(node.value))  # type: ignore[attr-defined]
+
+
+def _compiled_at(statement: ast.stmt) -> Iterator[tuple[int, Tests]]:
+    """Yield each line on which a statement compiles, with the conditions in it that this stands under."""
     match statement:
         case ast.FunctionDef(decorator_list=marks) | ast.ClassDef(decorator_list=marks):
             marked = [mark.func if isinstance(mark, ast.Call) else mark for mark in marks]
-            return next((mark.lineno for mark in marked if _is_compiler(mark)), None)
-        case ast.Assign(value=ast.Call() as call) | ast.Expr(value=ast.Call() as call) if _is_compiler(call.func):
-            return call.lineno
+            yield from ((mark.lineno, ()) for mark in marked if _is_compiler(mark))
+        case ast.Assign(value=value) | ast.AnnAssign(value=ast.expr() as value) | ast.Expr(value=value):
+            yield from _compiled_in(value, ())
         case _:
-            return None
+            return
+
+
+def _compiled_in(node: ast.AST, tests: Tests) -> Iterator[tuple[int, Tests]]:
+    """Yield each call in an expression that compiles: `torch.compile(model) if fast else model` stands under `fast`."""
+    match node:
+        case ast.IfExp(test=test, body=body, orelse=orelse):
+            yield from _compiled_in(body, (*tests, (test, True)))
+            yield from _compiled_in(orelse, (*tests, (test, False)))
+            return
+        case ast.Lambda():
+            return
+        case ast.Call(func=function) if _is_compiler(function):
+            yield function.lineno, tests
+        case _:
+            pass
+    for inner in ast.iter_child_nodes(node):
+        yield from _compiled_in(inner, tests)
 
 
 def _is_compiler(node: ast.expr) -> bool:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 from fwplan.configs.literals import DEFINITION, Binding, Bindings
 from fwplan.configs.settings import (
+    ASKED,
     HARMLESS_IF_UNKNOWN,
+    SHAPE,
     Reading,
     Setting,
     Settings,
@@ -30,7 +32,7 @@ from fwplan.configs.vocabulary import Vocabulary, data_folder, has_gpt2_tokens, 
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from fwplan.configs.expressions import Value
     from fwplan.configs.train_py import TrainPy
@@ -85,6 +87,7 @@ _WORTH_NAMING = (
     "n_head",
     "n_embd",
     "block_size",
+    "n_ctx",
     "batch_size",
     "gradient_accumulation_steps",
     "dtype",
@@ -102,16 +105,18 @@ def read_nanogpt(
     Raises:
         FwplanError: settings that contradict each other, or values that train.py would refuse.
     """
-    reading = Reading(path, "nanogpt", merge(_known(bindings), path))
-    others = _others(bindings)
-    below = {name: one for name, one in _others_of(train_py).items() if name not in others}
+    tiles = _no_contexts(bindings, train_py)
+    others, theirs = _others(bindings, tiles), _others_of(train_py, tiles)
+    reading = Reading(path, "nanogpt", merge(_agreed(_known(bindings, tiles)), path))
+    below = {name: one for name, one in theirs.items() if name not in others}
     top = read_overrides(overrides, harmless=HARMLESS, own=others.keys() | below.keys())
-    if not reading.settings and not any(map(shape_like, others)):
+    if not reading.settings and not any(map(shape_like, others)) and not others.keys() & theirs.keys():
         raise _no_config(path, others)
-    reading.settings = layer(
-        layer(_defaults(train_py), reading.settings), {k: s for k, s in top.items() if canonical(k)}
-    )
+    typed = {k: s for k, s in top.items() if canonical(k) and k not in tiles}
+    run = train_py is not None or _is_run(reading.settings | typed, bindings)
+    reading.settings = layer(layer(_defaults(train_py, tiles) if run else _no_defaults(), reading.settings), typed)
     _changed(reading, train_py)
+    _doubt_context(reading, train_py)
     _name_aliases(reading)
     _init_from(reading)
     _name_defaults(reading, train_py)
@@ -122,7 +127,8 @@ def read_nanogpt(
     _collect_unknown(reading)
     said = below | others | {name: top[name] for name in (others | below) if name in top}
     reading.said = {name: one.value for name, one in (said | reading.settings).items()}
-    reading.judge(said)
+    reading.judge({name: one for name, one in said.items() if name not in tiles})
+    reading.notes += [f"{said[name]} is not the context: the model's positions are others" for name in sorted(tiles)]
     _schedule(reading)
     _world(reading, world_size)
     if not reading.unknown:
@@ -142,31 +148,70 @@ def _changed(reading: Reading, train_py: TrainPy | None) -> None:
             reading.settings[key] = replace(setting, value=None, reason=reason)
 
 
-def _known(bindings: Bindings) -> Iterator[Setting]:
+def _no_contexts(bindings: Bindings, train_py: TrainPy | None) -> frozenset[str]:
+    """Return names of the context that are something else to this script: a kernel's block_size beside n_ctx."""
+    if train_py is None:
+        return frozenset()
+    bound = {name for name in bindings.names.keys() | train_py.bindings.names.keys() if canonical(name) == _CONTEXT}
+    return frozenset(bound - {train_py.context}) if train_py.context in bound else frozenset()
+
+
+_CONTEXT = "context_length"
+
+
+def _agreed(found: Iterable[Setting]) -> Iterator[Setting]:
+    """Yield one setting of several for one field: unknown where they disagree, as the script may mean either."""
+    fields: dict[str, list[Setting]] = {}
+    for setting in found:
+        fields.setdefault(canonical(setting.name) or setting.name, []).append(setting)
+    for key, (*_, last) in fields.items():
+        other = next((one for one in fields[key] if (one.value, one.reason) != (last.value, last.reason)), None)
+        yield last if other is None else replace(last, value=None, reason=f"set twice: {other} and {last}")
+
+
+def _doubt_context(reading: Reading, train_py: TrainPy | None) -> None:
+    """Make the context unknown where the script has two settings for it, and its model does not say which it is."""
+    setting = reading.settings.get(_CONTEXT)
+    if train_py is None or setting is None or setting.origin != "file" or setting.reason is not None:
+        return
+    several = sorted(name for name in train_py.bindings.names if canonical(name) == _CONTEXT)
+    if len(several) > 1 and train_py.context not in several and train_py.path != Path(reading.path):
+        reason = f"{train_py.path.name} has {' and '.join(several)}: which is the context is not seen"
+        reading.settings[_CONTEXT] = replace(setting, value=None, reason=reason)
+
+
+def _known(bindings: Bindings, tiles: frozenset[str] = frozenset()) -> Iterator[Setting]:
     """Yield the settings in a file that are known here; all of them where any name may have been set."""
-    found = [Setting(name, b.value, b.line, b.reason) for name, b in bindings.names.items() if canonical(name)]
+    found = [
+        Setting(name, b.value, b.line, b.reason)
+        for name, b in bindings.names.items()
+        if canonical(name) and name not in tiles
+    ]
     yield from (one for one in found if not (one.name == "vocab_size" and one.value is None and one.reason is None))
     if bindings.opaque is not None:
         bound, lost = {canonical(setting.name) for setting in found}, bindings.opaque
         yield from (Setting(name, None, lost.line, lost.reason) for name in DEFAULTS if canonical(name) not in bound)
 
 
-def _others(bindings: Bindings) -> Settings:
+def _others(bindings: Bindings, tiles: frozenset[str] = frozenset()) -> Settings:
     """Return the settings in a file that are none of ours."""
     return {
         name: Setting(name, binding.value, binding.line, binding.reason)
         for name, binding in bindings.names.items()
-        if not canonical(name) and name not in HARMLESS and binding.reason != DEFINITION and name[0] != "_"
+        if (name in tiles or not canonical(name))
+        and name not in HARMLESS
+        and binding.reason != DEFINITION
+        and name[0] != "_"
     }
 
 
-def _others_of(train_py: TrainPy | None) -> Settings:
+def _others_of(train_py: TrainPy | None, tiles: frozenset[str]) -> Settings:
     """Return those that the script itself has a default for: whatever they mean there."""
-    found = _others(train_py.bindings) if train_py is not None else {}
+    found = _others(train_py.bindings, tiles) if train_py is not None else {}
     return {name: Setting(name, one.value, None, one.reason, "default") for name, one in found.items()}
 
 
-def _defaults(train_py: TrainPy | None) -> Settings:
+def _defaults(train_py: TrainPy | None, tiles: frozenset[str] = frozenset()) -> Settings:
     """Return what holds where the file says nothing: the script's own defaults, nanoGPT's where there is no script."""
     if train_py is None:
         return {canonical(name) or name: Setting(name, value, origin="default") for name, value in DEFAULTS.items()}
@@ -179,10 +224,36 @@ def _defaults(train_py: TrainPy | None) -> Settings:
             binding = Binding(1, value)
         said = binding.value if binding is not None else None
         found[canonical(name) or name] = Setting(name, said, None, _why(binding, train_py), "default")
-    for setting in _known(train_py.bindings):
+    for setting in _agreed(_known(train_py.bindings, tiles)):
         key = canonical(setting.name) or setting.name
-        found.setdefault(key, Setting(setting.name, setting.value, None, setting.reason, "default"))
+        default = replace(setting, line=None, origin="default")
+        if key not in found or key == _CONTEXT:  # n_ctx, where that is its name there
+            found[key] = default
     return found
+
+
+# What any file of constants may set: a module's block_size, an optimizer's learning rate. It takes more to be a run's.
+_ANYBODYS = frozenset(
+    {
+        *("context_length", "sequence_length", "vocab_size", "dropout", "device", "seed", "learning_rate", "min_lr"),
+        *("warmup_steps", "weight_decay", "beta1", "beta2", "grad_clip"),
+    }
+)
+_ASKED_OF_NO_RUN = (*SHAPE, "micro_batch_size", "dtype", "compile")
+
+
+def _is_run(settings: Settings, bindings: Bindings) -> bool:
+    """Return whether a file without a train.py says enough to be nanoGPT's config, whose defaults are then assumed."""
+    slips = any(map(shape_like, _others(bindings)))  # n_layre
+    return slips or bool(settings.keys() - _ANYBODYS or HARMLESS & bindings.names.keys())
+
+
+def _no_defaults() -> Settings:
+    """Return nanoGPT's defaults with all that makes a verdict unknown: they are not those of such a file."""
+    reason = "nothing in the file says it, and no train.py is beside or above it"
+    asked = {key: Setting(ASKED.get(key, key), None, None, reason, "default") for key in _ASKED_OF_NO_RUN}
+    dataset = Setting("dataset", None, None, "not set", "default")
+    return _defaults(None) | asked | {"dataset": dataset}
 
 
 def _why(binding: Binding | None, train_py: TrainPy) -> str | None:
@@ -299,7 +370,8 @@ def _vocabulary(reading: Reading, place: Setting | None, train_py: TrainPy | Non
         _fallback(reading, said, source, Setting("vocab_size", origin="default"))
     elif place is None:
         cause = dataset or Setting("dataset", reason="not set", origin="default")
-        reading.miss("vocab_size", cause, f"it follows from dataset, which is {cause.reason}")
+        reading.settings.pop("vocab_size", None)
+        reading.miss("vocab_size", cause, f"it follows from dataset: {cause.reason}")
     else:
         _dataset_vocabulary(reading, place, train_py)
 

@@ -257,7 +257,7 @@ def read_overrides(
         name, equals, text = override.removeprefix("--").partition("=")
         if not equals or not name or len(override) > 1000:
             raise FwplanError(f"cannot read override {override[:80]!r}", hint="write it like --batch_size=8")
-        key = canonical(name) or (name if name in own else None)
+        key = name if name in own else canonical(name)
         if key is None and name not in harmless:
             near = _similar(name)
             hint = f"did you mean {' or '.join(near)}?" if near else "known ones are the fields of spec.json"

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from fwplan.configs.literals import MAX_SOURCE_BYTES, Binding, Bindings, no_names, parse_python, read_statements
-from fwplan.configs.models import UNSEEN, Model, class_fields, find_model
+from fwplan.configs.models import UNSEEN, Model, class_fields, find_model, positions
 from fwplan.configs.modes import attention, autocast_dtype, compiles, meets
 from fwplan.configs.nodes import conditional, nodes
 from fwplan.configs.uncounted import OPTIMIZER, uncounted_source
+from fwplan.configs.uncounted_steps import other_steps
 from fwplan.configs.vocabulary import Vocabulary
 from fwplan.errors import FwplanError
 
@@ -42,6 +43,7 @@ class TrainPy:
         model: what it trains.
         vocabulary: where its model's vocab_size comes from.
         attention: the kernel, where the model's source is there to see.
+        context: the name of its setting for the length of the context, where that is to be seen.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class TrainPy:
     model: Model
     vocabulary: Vocabulary
     attention: str | None
+    context: str | None
 
 
 def read_train_py(
@@ -80,12 +83,14 @@ def read_train_py(
     changed = frozenset() if end is None else frozenset(_changed(tree.body[end + 1 :], lookup)) & names.keys()
     values = {name: value for name, value in values.items() if name not in changed}
     model = find_model(tree, path, lookup)
-    optimizers = ((what, line, "the script makes one") for what, line in uncounted_source(tree) if what == OPTIMIZER)
+    found = dict([*other_steps(tree), *uncounted_source(tree)])
+    optimizers = ((what, line, "the script makes one") for what, line in found.items() if what == OPTIMIZER)
     if model.name is None and trains(tree):
         model = replace(model, uncounted=(UNSEEN,))
     model = replace(model, uncounted=(*model.uncounted, *optimizers))
     if end is not None:
-        names |= {name: one for name, one in _model_defaults(model) if name not in names}
+        for said_so in (_passed(tree, model), _model_defaults(model)):
+            names |= {name: one for name, one in said_so if name not in names}
     return TrainPy(
         path,
         Bindings(names, opaque),
@@ -95,6 +100,7 @@ def read_train_py(
         model,
         _vocabulary(tree),
         attention(model.tree) if model.tree is not None else None,
+        positions(model.tree) if model.tree is not None else None,
     )
 
 
@@ -104,6 +110,18 @@ def _lacking(tree: ast.Module) -> Iterator[tuple[str, Binding]]:
     yield "compile", Binding(compiled.line or 1, compiled.value, compiled.reason)
     yield "dtype", Binding(dtype.line or 1, dtype.value, dtype.reason)
     yield "gradient_accumulation_steps", Binding(1, 1)
+
+
+def _passed(tree: ast.Module, model: Model) -> Iterator[tuple[str, Binding]]:
+    """Yield what the script writes into its one GPTConfig(n_layer=12, ...), and the class's own sizes beside that."""
+    made = [call for call in nodes(tree, ast.Call) if isinstance(call.func, ast.Name) and call.func.id == "GPTConfig"]
+    if len(made) != 1 or made[0].args or any(one.arg is None for one in made[0].keywords):
+        return
+    given = {str(one.arg): one.value for one in made[0].keywords}
+    fields = class_fields(model.tree, "GPTConfig") if model.tree is not None else {}
+    for name, value in (fields | given).items():
+        if isinstance(value, ast.Constant) and isinstance(value.value, bool | int | float):
+            yield name, Binding(value.lineno, value.value)
 
 
 def _model_defaults(model: Model) -> Iterator[tuple[str, Binding]]:

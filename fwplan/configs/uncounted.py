@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from fwplan.configs.expressions import Value
 
 _ACTIVATION, OPTIMIZER = "another activation than GELU", "another optimizer"
+AGAIN, CHECKPOINTED = "blocks that are run again", "blocks that are checkpointed"
 _ARCHITECTURE = "another architecture"
 # What the words of a setting's name, or of a name in a model's source, say the model has.
 _FAMILIES = {
@@ -33,7 +34,8 @@ _FAMILIES = {
     "attention through a window": ("sliding", "swa"),
     "layers other than attention": ("mamba", "ssm", "rwkv", "hyena", "retnet", "conv", "deltanet", "retention", "xpos"),
     _ARCHITECTURE: ("llama", "mistral", "qwen", "gemma", "bert", "diffusion", "vision"),
-    "blocks that are run again": ("recurrence", "recurrent", "loops", "looped", "recur"),
+    CHECKPOINTED: ("checkpointing",),
+    AGAIN: ("recurrence", "recurrent", "loops", "looped", "recur"),
     "tokens predicted further ahead": ("mtp",),
     OPTIMIZER: ("muon", "sophia", "lion", "shampoo", "soap", "adafactor", "schedulefree"),
     "weights that are quantized": ("quantize", "quantized", "quantization", "bitnet", "fp8", "nf4", "qat"),
@@ -41,7 +43,9 @@ _FAMILIES = {
 _FAMILY = {word: family for family, words in _FAMILIES.items() for word in words}
 # In a model's source these words are common without meaning any of that: MLP is GPT-2's own class.
 _ONLY_AS_SETTINGS = frozenset({"mlp", "ffn", "ff", "multiple", "conv", "groups", "kv", "loops", "rot", "intermediate"})
-_HARMLESS_BESIDE = frozenset({"cache", "lr", "eps", "decay", "dir", "path", "name", "bias", "beta", "momentum"})
+_HARMLESS_BESIDE = frozenset(
+    {"interval", "freq", "every", "cache", "lr", "eps", "decay", "dir", "path", "name", "bias", "beta", "momentum"}
+)
 # A setting that names a choice, and the choices that are GPT-2's.
 _CHOICES = {
     "norm": {"layernorm", "layer_norm", "ln", "layer", "pre", "prenorm", "pre_norm"},

@@ -16,6 +16,10 @@ for step in range(10):
     logits, loss = model(x, y)
     loss.backward()
 """
+ON = (
+    "device = 'cuda' if torch.cuda.is_available() else 'cpu'\n"
+    "device_type = 'cuda' if device.startswith('cuda') else 'cpu'\n"
+)
 MAKES = "model = GPT(GPTConfig(vocab_size=50304, block_size=256, n_layer=6, n_head=6, n_embd=384))\n"
 
 
@@ -77,6 +81,15 @@ def test_where_a_script_may_say_its_settings(checkout, settings):
         ("model = torch.compile(model)\n", {"compile": True}),
         ("use = False\nif use:\n    model = torch.compile(model)\n", {"compile": False}),
         ("kind = 'a'\nif kind == 'b':\n    x = 1\nelse:\n    model.compile()\n", {"compile": True}),
+        (ON + "fast = torch.compile(model) if device_type == 'cuda' else model\n", {"compile": True}),
+        (ON + "fast = model if device_type != 'cuda' else torch.compile(model)\n", {"compile": True}),
+        (ON + "if torch.cuda.is_available():\n    model.forward = wrap(torch.compile(model.f))\n", {"compile": True}),
+        (ON + "if 'cuda' in device and device.startswith('cuda'):\n    pass\n", {"compile": False}),
+        (ON + "if device.startswith('cuda'):\n    fast: nn.Module = torch.compile(model)\n", {"compile": True}),
+        (ON + "fast = torch.compile(model) if device_type == 'mps' else model\n", {"compile": False}),
+        ("device = 'cpu'\nfast = torch.compile(model) if device == 'cuda' else model\n", {"compile": False}),
+        ("fast = True\nmodel = torch.compile(model) if fast else model\n", {"compile": True}),
+        ("fast = False\nmodel = torch.compile(model) if fast else model\n", {"compile": False}),
         ("with torch.autocast('cuda', dtype=torch.bfloat16):\n    model(x)\n", {"dtype": "bfloat16"}),
         ("with torch.autocast('cuda', torch.float16):\n    model(x)\n", {"dtype": "float16"}),
         ("with torch.cuda.amp.autocast():\n    model(x)\n", {"dtype": "float16"}),
@@ -98,6 +111,7 @@ def test_how_a_script_runs_its_step(checkout, more, expected):
     [
         (MAKES, ["batch_size"]),
         ("B = 4\nvocab_size = len(chars)\n" + MAKES.replace("=50304", "=vocab_size"), ["vocab_size"]),
+        ("B = 4\nmodel = torch.compile(model) if fast() else model\n" + MAKES, ["compile"]),
         ("B = 4\nif fast():\n    model = torch.compile(model)\n" + MAKES, ["compile"]),
         ("B = 4\nctx = torch.autocast('cuda', dtype=pick())\n" + MAKES, ["dtype"]),
         (

@@ -154,6 +154,53 @@ def test_attention_is_what_the_model_beside_does(checkout):
     assert _values(load_config(folder / CONFIG))["attention"] == "math"
 
 
+def test_a_setting_of_the_script_alone_makes_a_config_of_it(checkout):
+    folder = checkout(
+        {CONFIG: "count = True\n", "other.py": "mount = True\n"}, {"max_iters": "count = False\nmax_iters"}
+    )
+    assert _values(load_config(folder / CONFIG))["n_layer"] == 12
+    with pytest.raises(FwplanError, match="not a config of a run"):
+        load_config(folder / "other.py")
+
+
+def test_what_a_script_writes_into_its_gpt_config_is_read(checkout):
+    sizes = "n_layer = 12\nn_head = 12\nn_embd = 768\ndropout = 0.0\n"
+    folder = checkout({CONFIG: "batch_size = 5\n"}, {sizes: ""}, {"50304": "300"})
+    train = (folder / "train.py").read_text()
+    literal = "model = GPT(GPTConfig(block_size=block_size, n_layer=3, n_head=4, n_embd=64, dropout=0.5, bias=bias))\n"
+    made = slice(train.index("model_args = "), train.index("optimizer = "))
+    (folder / "train.py").write_text(train[: made.start] + literal + train[made.stop :])
+    for name in (CONFIG, "train.py"):
+        values = _values(load_config(folder / name))
+        expected = {"n_layer": 3, "n_head": 4, "n_embd": 64, "dropout": 0.5, "bias": False, "vocab_size": 300}
+        assert {key: values[key] for key in expected} == expected
+
+
+TILE = {"block_size = 1024": "n_ctx = 1024\nblock_size = 128", "block_size=block_size": "n_ctx=n_ctx"}
+POSITIONS = {"wpe=nn.Embedding(1, 1)": "wpe=nn.Embedding(config.n_ctx, config.n_embd)"}
+
+
+@pytest.mark.parametrize(
+    ("config", "context"), [("", 1024), ("block_size = 64\n", 1024), ("n_ctx = 256\nblock_size = 64\n", 256)]
+)
+def test_the_context_is_what_the_models_positions_are(checkout, config, context):
+    folder = checkout({CONFIG: f"n_layer = 6\n{config}"}, TILE, POSITIONS)
+    loaded = load_config(folder / CONFIG)
+    assert _values(loaded)["context_length"] == context
+    assert any("block_size" in note and "is not the context" in note for note in loaded.notes)
+    assert _values(load_config(folder / CONFIG, ["--n_ctx=512", "--block_size=32"]))["context_length"] == 512
+    assert _values(load_config(folder / "train.py"))["context_length"] == 1024
+
+
+@pytest.mark.parametrize("config", ["", "block_size = 64\n", "n_ctx = 256\nblock_size = 64\n"])
+def test_two_contexts_of_which_the_model_says_nothing_are_unknown_with_the_rest(checkout, config):
+    folder = checkout({CONFIG: f"n_layer = 6\nuse_moe = True\n{config}"}, TILE)
+    unknown = dict(_unknown(load_config(folder / CONFIG)))
+    assert (unknown.pop("use_moe = True"), [*unknown.values()]) == (False, [True])
+    assert set(unknown) <= {"block_size", "n_ctx"}
+    assert [helps for _, helps in _unknown(load_config(folder / "train.py"))] == [True]
+
+
 def test_several_training_scripts_are_asked_for(checkout):
     folder = checkout({CONFIG: "n_layer = 6\n"})
     (folder / "train.py").rename(folder / "train_adam.py")
