@@ -2,6 +2,7 @@
 
     python benchmarks/corpus.py DIR                  every half
     python benchmarks/corpus.py DIR --half dev       one of them
+    python benchmarks/corpus.py DIR --as mended      written as ...-corpus-mended.json
 
 The labels are DIR/*.jsonl, one file a half (dev.jsonl), or where DIR has none benchmarks/corpus.jsonl; the files lie
 below DIR/<half>/, each at its label's `path` with its `neighbours` at their places in its repository. They are other
@@ -12,6 +13,10 @@ A judgeable file is right where the five compared values are those of the truth 
 compared), and refused needlessly where there is no answer. Of a file that is not judgeable a refusal is honest; an
 answer is wrong where a value is another or cannot be known. Where all five are as the truth it is told apart: what is
 judged is then right, what makes the file no GPT-2 with AdamW is not in the five.
+
+Two results are kept. ...-corpus.json is the first: its half heldout had not been looked at by whoever wrote what reads
+configs, so it says how such files fare. ...-corpus-mended.json is of after its faults were mended: both halves are
+known by then, and it says no more than that these files' faults are gone.
 """
 
 from __future__ import annotations
@@ -153,6 +158,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, metavar="DIR")
     parser.add_argument("--half", help="judge this half alone")
+    parser.add_argument("--as", dest="name", help="a word for the result file's name, so that another stays")
     options = parser.parse_args()
     folder = options.folder.resolve()
     with tempfile.TemporaryDirectory() as home:
@@ -167,7 +173,7 @@ def main() -> None:
         "kinds": grouped(rows, "kind"),
         "rows": [row.as_dict() for row in rows],
     }
-    what = f"corpus-{options.half}" if options.half else "corpus"
+    what = "-".join(filter(None, ("corpus", options.half, options.name)))
     print(f"\nwritten: {write_result(what, body).name}")
 
 

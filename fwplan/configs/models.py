@@ -12,6 +12,7 @@ from fwplan.configs.modes import meets
 from fwplan.configs.nodes import conditional, nodes
 from fwplan.configs.uncounted import uncounted_source
 from fwplan.configs.uncounted_steps import other_steps
+from fwplan.configs.used import used
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
@@ -55,10 +56,10 @@ def find_model(tree: ast.Module, path: Path, lookup: Callable[[str], Value] = no
         return Model(name, line, uncounted=((f"model = {name}(...)", line, f"or {names}: which of them is not read"),))
     if any(node.name == name for node in nodes(tree, ast.ClassDef)):
         return Model(name, line, tree, tuple(_differences(tree, "")))
-    return _imported_model(name, line, _imported(tree, name), path)
+    return _imported_model(name, line, _imported(tree, name), path, lookup)
 
 
-def _imported_model(name: str, line: int, module: str | None, path: Path) -> Model:
+def _imported_model(name: str, line: int, module: str | None, path: Path, lookup: Callable[[str], Value]) -> Model:
     """Return the model whose class a script imports; `module` is None where it does not."""
     if module is None:
         return Model(name, line, uncounted=((f"model = {name}(...)", line, UNSEEN[2]),))
@@ -66,7 +67,10 @@ def _imported_model(name: str, line: int, module: str | None, path: Path) -> Mod
     if source is not None:
         found = _parsed(source)
         if found is not None and any(isinstance(node, ast.ClassDef) and node.name == name for node in found.body):
-            return Model(name, line, found, tuple(_differences(found, f"{source.name}: ")))
+            made = used(found, name, lookup)
+            if _PARTS & _named(found) - _named(made):  # GPT-2's own parts would be left out: not followed rightly
+                made = found
+            return Model(name, line, found, tuple(_differences(made, f"{source.name}: ")))
         return Model(name, line, uncounted=((name, line, f"{source.name} does not define it where it can be read"),))
     if (module, name) == ("model", "GPT"):
         return Model(name, line, assumed=True)

@@ -50,6 +50,10 @@ class MLP(nn.Module):
         self.c_fc = nn.Linear(config.n_embd, 4 * config.n_embd, bias=config.bias)
         self.gelu = nn.GELU()
         self.c_proj = nn.Linear(4 * config.n_embd, config.n_embd, bias=config.bias)
+class Block(nn.Module):
+    def __init__(self, config):
+        self.attn = CausalSelfAttention(config)
+        self.mlp = MLP(config)
 @dataclass
 class GPTConfig:
     block_size: int = 1024
@@ -62,6 +66,7 @@ class GPTConfig:
 class GPT(nn.Module):
     def __init__(self, config):
         self.transformer = nn.ModuleDict(dict(wte=nn.Embedding(1, 1), wpe=nn.Embedding(1, 1), ln_f=LayerNorm(1)))
+        self.h = nn.ModuleList([Block(config) for _ in range(config.n_layer)])
         self.lm_head = nn.Linear(config.n_embd, config.vocab_size, bias=False)
         self.transformer.wte.weight = self.lm_head.weight
 """

@@ -140,6 +140,29 @@ def test_a_switch_decides_what_of_the_model_counts(checkout):
     assert ("model = MoE(...)", False) in _unknown(load_config(folder / CONFIG, ["--kind=moe"]))
 
 
+OTHER = "class Other(nn.Module):\n    def __init__(self, config):\n        self.act = nn.ReLU()\n"
+
+
+@pytest.mark.parametrize(
+    ("made", "refused"),
+    [
+        ("", []),  # nothing makes it
+        ("self.h = Block(config) if config.kind == 'plain' else Other(config)", []),
+        ("self.h = Block(config) if self.config.kind != 'plain' else Other(config)", ["another activation than GELU"]),
+        ("if config.wide:\n            self.h = Other(config)", []),
+        ("if config.unknown:\n            self.h = Other(config)", ["another activation than GELU"]),
+        ("self.h = KINDS[config.kind](config)", ["another activation than GELU"]),
+        ("self.h = globals()[config.kind](config)", ["another activation than GELU"]),
+    ],
+)
+def test_only_what_the_model_is_made_of_counts(checkout, made, refused):
+    line = "        self.lm_head ="
+    table = "KINDS = {'plain': Other}\n" if "KINDS" in made else ""
+    model = {"class GPT(nn": f"{OTHER}{table}class GPT(nn", line: f"        {made}\n{line}"}
+    folder = checkout({CONFIG: "n_layer = 6\nkind = 'plain'\nwide = False\n"}, model=model)
+    assert [one.key for one in load_config(folder / CONFIG).unknown] == refused
+
+
 def test_what_the_script_sets_anew_is_not_what_the_config_says(checkout):
     halves = {"meta_vocab_size = None": "if init_from == 'resume':\n    n_head = 3\nbatch_size = batch_size // 2"}
     folder = checkout({CONFIG: "n_layer = 6\nbatch_size = 8\n"}, halves)
