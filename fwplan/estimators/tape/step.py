@@ -96,15 +96,17 @@ class _Program:
     def step(self) -> None:
         tape = self.tape
         total = tape.new("loss", (), FLOAT32)
-        for _ in range(2 if self.mode.accumulates else 1):
-            tape.phase = Phase.FORWARD
-            idx, _targets = self._batch((B, T))
-            loss = self._loss(idx, Phase.LOSS_FORWARD)
-            tape.leave_autocast()
-            tape.phase = Phase.LOSS_BACKWARD
-            edge, loss = loss.edge, loss.alias()
-            tape.backward(edge, tape.make("loss", (), FLOAT32))
-            del loss, edge
+        tape.phase = Phase.FORWARD
+        if self.mode.accumulates:  # the first micro-step needs less than the second, which finds its gradients there
+            for leaf in tape.leaves:
+                leaf.grad = tape.gradient(leaf)
+        idx, _targets = self._batch((B, T))
+        loss = self._loss(idx, Phase.LOSS_FORWARD)
+        tape.leave_autocast()
+        tape.phase = Phase.LOSS_BACKWARD
+        edge, loss = loss.edge, loss.alias()
+        tape.backward(edge, tape.make("loss", (), FLOAT32))
+        del loss, edge
         tape.phase = Phase.OPTIMIZER_STEP
         optimizer.step(tape, self.mode.optimizer)
         self.end = len(tape.events)

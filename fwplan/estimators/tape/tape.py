@@ -231,6 +231,11 @@ class Tape:
         """Call the moments from here on by this phase."""
         self.phase = phase
 
+    def gradient(self, leaf: Leaf) -> Tensor:
+        """Return the gradient that a weight, and those behind it, have from a step before."""
+        shape = leaf.tensor.shape
+        return Tensor(self.new("gradients", shape, self.weights, leaf.count), shape, self.weights)
+
     # What happens more than once, and is run once
 
     @contextmanager
