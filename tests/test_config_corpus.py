@@ -107,7 +107,7 @@ def test_the_labels_kept_here_say_where_each_file_is_from(tmp_path):
     assert len({label["id"] for label in kept}) == len(kept) == len(LABELS.read_text(encoding="utf-8").splitlines())
     for label in kept:
         assert re.fullmatch("[0-9a-f]{64}", label["sha256"])
-        assert label["half"] in {"dev", "heldout"}
+        assert label["half"] in {"dev", "heldout", "third"}
         assert {*COMPARED, "judgeable"} <= label["truth"].keys()
         assert (label["repo"] is None) == (label["commit"] is None)
         assert None not in [label["truth"][key] for key in COMPARED] or not label["truth"]["judgeable"]

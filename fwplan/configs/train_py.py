@@ -144,7 +144,10 @@ def _changed(statements: Sequence[ast.stmt], lookup: Callable[[str], Value]) -> 
 
 
 def _vocabulary(tree: ast.Module) -> Vocabulary:
-    """Return what the script gives its model as vocab_size: the last that it assigns, else the last that it passes."""
+    """Return what the script gives its model as vocab_size: the last that it assigns, else the last that it passes.
+
+    Where one of several that it assigns is a variable of its own, which of them is run cannot be told.
+    """
     assigned: list[ast.expr] = []
     for node in nodes(tree, ast.Assign):
         match node:
@@ -156,11 +159,20 @@ def _vocabulary(tree: ast.Module) -> Vocabulary:
     last = max(assigned or given, key=lambda one: one.lineno, default=None)
     if last is None:
         return Vocabulary(setting=True)
+    if any(_is_its_own(node) for value in assigned for node in ast.walk(value)):
+        return Vocabulary()
     names = {node.id for node in ast.walk(last) if isinstance(node, ast.Name)}
     numbers = {node.value for node in ast.walk(last) if isinstance(node, ast.Constant) and type(node.value) is int}
     return Vocabulary(
         any("meta" in name for name in names), "vocab_size" in names, numbers.pop() if len(numbers) == 1 else None
     )
+
+
+def _is_its_own(node: ast.AST) -> bool:
+    """Return whether this is a variable that is neither the data set's, nor the setting, nor a checkpoint's."""
+    if not isinstance(node, ast.Name) or node.id in {"vocab_size", "getattr", "max", "int", "len"}:
+        return False
+    return not any(word in node.id for word in ("meta", "model", "checkpoint"))
 
 
 def _is_none(value: ast.expr) -> bool:

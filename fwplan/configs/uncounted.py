@@ -38,6 +38,7 @@ _FAMILIES = {
     AGAIN: ("recurrence", "recurrent", "loops", "looped", "recur"),
     "tokens predicted further ahead": ("mtp",),
     OPTIMIZER: ("muon", "sophia", "lion", "shampoo", "soap", "adafactor", "schedulefree"),
+    "weights or gradients cut up over processes": ("deepspeed", "fsdp"),
     "weights that are quantized": ("quantize", "quantized", "quantization", "bitnet", "fp8", "nf4", "qat"),
 }
 _FAMILY = {word: family for family, words in _FAMILIES.items() for word in words}

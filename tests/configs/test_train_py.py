@@ -294,3 +294,9 @@ def test_a_hostile_meta_pkl_is_never_run(tmp_path, monkeypatch):
     (tmp_path / "meta.pkl").write_bytes(pickle.dumps({"vocab_size": 77, "stoi": _Attack()}))
     assert meta_vocab_size(tmp_path / "meta.pkl") == 77
     assert not (tmp_path / "executed").exists()
+
+
+def test_a_vocabulary_that_one_of_several_assignments_gives_is_unknown(checkout):
+    own = "if own_vocab_size > 0:\n    model_args['vocab_size'] = own_vocab_size\n"
+    folder = checkout({CONFIG: "n_layer = 6\n"}, {"while True:": f"{own}while True:"})
+    assert _unknown(load_config(folder / CONFIG)) == [("vocab_size", True)]

@@ -102,3 +102,8 @@ def test_another_optimizer_is_refused_wherever_it_is_made(checkout, made):
 )
 def test_what_is_counted_or_none_is_not_another_optimizer(checkout, made):
     assert _refused(checkout, train={MAKES: made}) == []
+
+
+def test_what_deepspeed_runs_is_refused(checkout):
+    cut = {"class CausalSelf": "engine = deepspeed.initialize\nclass CausalSelf"}
+    assert _refused(checkout, model=cut) == ["weights or gradients cut up over processes"]

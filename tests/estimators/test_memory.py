@@ -136,7 +136,8 @@ def test_the_low_end_never_falls_with_the_batch_nor_below_what_no_run_does_witho
     low, larger = (estimate_memory(s).allocated_interval[0] for s in (spec, spec.model_copy(update={"train": train})))
     assert larger >= low
     size = 2 if spec.train.dtype == "pure_bfloat16" else 4
-    assert low >= 4 * size * count_parameters(spec.model).total  # weights, gradients, two moments
+    norm = 2 * size * spec.model.n_embd  # the final one's gradient is no line of a compiled run's
+    assert low >= 4 * size * count_parameters(spec.model).total - norm  # weights, gradients, two moments
 
 
 def test_fully_sharded_is_undecidable_with_a_reason(run_spec):
