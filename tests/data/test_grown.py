@@ -226,7 +226,7 @@ def test_what_stops_the_copying_leaves_the_finished_set_as_it_was(tmp_path, fini
 
 @pytest.mark.parametrize("options", [{}, {"format": "npy", "shard_tokens": 701}], ids=["nanogpt", "npy"])
 def test_whatever_moment_it_is_killed_at_it_ends_in_the_same_bytes(tmp_path, finished, monkeypatch, options):
-    options = {"val_fraction": 0.2, "workers": 1} | options
+    options = {"val_fraction": 0.2, "workers": 1, "fast": False} | options
     out, kills = finished(**options), []
 
     def before_each(real):
