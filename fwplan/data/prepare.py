@@ -16,11 +16,12 @@ from fwplan.data.dedup import SeenTexts
 from fwplan.data.encode import HASH_SPAN, Encoded, EncodeTask, Part, encode_window
 from fwplan.data.enough import require_sequences
 from fwplan.data.formats import FORMATS, SPLITS, check_shard_tokens, end_of_text_first
+from fwplan.data.grown import take_back
 from fwplan.data.interrupt import held_interrupts
 from fwplan.data.parquet import Source, Window, open_sources, windows
 from fwplan.data.pool import cpus, ordered_map
 from fwplan.data.publish import finish_publishing, is_publishing, publish, refuse_foreign
-from fwplan.data.resume import state_to_go_on_from
+from fwplan.data.resume import placeless, state_to_go_on_from
 from fwplan.data.rows import forget_position, read_window
 from fwplan.data.shards import READING, TokenShards, open_shards
 from fwplan.data.sidecar import SCHEMA_VERSION, read_meta
@@ -118,7 +119,8 @@ def prepare(
 ) -> TokenShards:
     """Return the token shards made from parquet files; shards already made so are returned as they are.
 
-    An interrupted preparation, killed or out of disk, goes on where it stopped when it is asked for again.
+    An interrupted preparation, killed or out of disk, goes on where it stopped when it is asked for again; a finished
+    one goes on when files were added behind its own.
 
     Args:
         paths: a file, a folder, a glob, or a list of those.
@@ -167,7 +169,7 @@ def prepare(
 @contextmanager
 def _alone(job: _Job, what: str, name: str, note: Callable[[str], None] | None) -> Iterator[None]:
     """Hold the output folder; who prepares the same in it is waited for."""
-    key = hashlib.sha256(json.dumps(_placeless(job.recipe), sort_keys=True).encode()).hexdigest()
+    key = hashlib.sha256(json.dumps(placeless(job.recipe), sort_keys=True).encode()).hexdigest()
     with ExitStack() as held:
         with writing(job.folder):
             held.enter_context(locked(job.folder, what, key=key, name=name, note=note))
@@ -178,7 +180,7 @@ def _make(job: _Job, progress: Callable[[int, int], None], tell: Callable[[str],
     refuse_foreign(job.folder)
     with Staging(job.folder, job.format, job.tokenizer.dtype, job.shard_tokens) as staging:
         threshold = round(job.val_fraction * HASH_SPAN)
-        state, going_on = state_to_go_on_from(staging, _placeless(job.recipe), job.sources, threshold)
+        state, going_on = state_to_go_on_from(staging, placeless(job.recipe), job.sources, threshold)
         declared = declared_tokens(job.sources) if job.tokenizer.name == DEFAULT else None
         _check_room(job, declared[0] if declared else None, state)
         if job.sequence_length is not None:
@@ -186,15 +188,19 @@ def _make(job: _Job, progress: Callable[[int, int], None], tell: Callable[[str],
             require_sequences(tasks, job.tokenizer, job.sequence_length, job.folder)
         use_fast, said = fast_module.choose(job.tokenizer.name, _sample(job.windows)) if fast else (False, None)
         forget_position()
-        for text in (said, going_on):
+        taken = None
+        if state is None:
+            state, taken = take_back(staging, job.folder, placeless(job.recipe), job.sources, threshold)
+        for text in (said, going_on, taken):
             if text:
                 tell(text)
         staging.open(state)
-        tally = _fill(job, staging, state, threshold, progress, fast=use_fast)
+        tally, threshold = _fill(job, staging, state, threshold, progress, fast=use_fast)
         extra = {
             "rows": tally.rows,
             "left_out": {"empty": tally.empty, "low_score": tally.low_score, "duplicates": tally.duplicates},
             "declared_tokens": declared and declared[0],
+            "threshold": threshold,  # and ends_sha256 of each split: to go on from this set when files are added
         }
         publish(staging, job.folder, job.recipe | extra)
     return open_shards(job.folder)
@@ -284,15 +290,9 @@ def _ready(job: _Job) -> TokenShards | None:
     try:
         meta = read_meta(job.folder)
         same = {key: meta.get(key) for key in job.recipe if key != "sources"} | {"sources": meta.get("sources")}
-        return open_shards(job.folder) if _placeless(same) == _placeless(job.recipe) else None
+        return open_shards(job.folder) if placeless(same) == placeless(job.recipe) else None
     except FwplanError:
         return None
-
-
-def _placeless(recipe: dict[str, Any]) -> dict[str, Any]:
-    """Return a recipe without where its sources lie: files that were moved are the same files."""
-    sources = recipe["sources"] if isinstance(recipe["sources"], list) else []
-    return recipe | {"sources": [{k: v for k, v in source.items() if k != "path"} for source in sources]}
 
 
 def _fill(
@@ -303,8 +303,8 @@ def _fill(
     progress: Callable[[int, int], None],
     *,
     fast: bool,
-) -> Tally:
-    """Return where the rows went. Where chance left one split empty, all is done again with a threshold that does not.
+) -> tuple[Tally, int]:
+    """Return (where the rows went, threshold). Where chance left one split empty, all is done again with another.
 
     A document is for validation if its hash is below the threshold.
     """
@@ -323,7 +323,7 @@ def _fill(
         staging.close()
         staging.open(None)
         tally = _encode(job, staging, Tally(), fair, progress, fast=fast)
-    return tally
+    return tally, fair
 
 
 def _encode(
@@ -365,7 +365,7 @@ def _append(staging: Staging, encoded: Encoded, seen: SeenTexts) -> int:
 
 
 def _state(job: _Job, tally: Tally, threshold: int) -> dict[str, Any]:
-    return {"recipe": _placeless(job.recipe), "threshold": threshold, "tally": asdict(tally)}
+    return {"recipe": placeless(job.recipe), "threshold": threshold, "tally": asdict(tally)}
 
 
 def _keep_or_discard(staging: Staging, tally: Tally) -> None:

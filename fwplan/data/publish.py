@@ -137,7 +137,7 @@ def _finish(
         moves.append(_Move(path.name, len(start) + tokens * files.dtype.itemsize, final))
     moves.append(_Move(f"{split}.ends", 8 * files.documents, f"{ENDS}/{split}.i64"))
     with (files.folder / moves[-1].staged).open("rb") as file:
-        _, ends_crc32 = _read(file, moves[-1].bytes, b"", 0, check)
+        ends_sha256, ends_crc32 = _read(file, moves[-1].bytes, b"", 0, check)
     if (crc32, ends_crc32) != (files.tokens_crc32, files.ends_crc32):
         staging.discard()
         raise FwplanError(
@@ -145,7 +145,8 @@ def _finish(
             where=str(staging.folder),
             hint="the same command starts again; if this comes back, look at the disk",
         )
-    return {"tokens": files.tokens, "documents": files.documents, "files": entries}, moves
+    found = {"tokens": files.tokens, "documents": files.documents, "files": entries, "ends_sha256": ends_sha256}
+    return found, moves
 
 
 def _balanced(files: SplitFiles, before: tuple[Path, int], last: tuple[Path, int]) -> list[tuple[Path, int]]:

@@ -40,6 +40,12 @@ def state_to_go_on_from(
     return state, f"going on after {done.removesuffix(' rows')} of {sum(source.rows for source in sources):,} rows"
 
 
+def placeless(recipe: Recipe) -> Recipe:
+    """Return a recipe without where its sources lie: files that were moved are the same files."""
+    sources = recipe["sources"] if isinstance(recipe["sources"], list) else []
+    return recipe | {"sources": [{k: v for k, v in source.items() if k != "path"} for source in sources]}
+
+
 def _why_not(
     staging: Staging, state: dict[str, Any], recipe: Recipe, sources: list[Source], threshold: int
 ) -> str | None:
