@@ -65,8 +65,7 @@ def by_formula(ops: Eager, q: Tensor, k: Tensor, v: Tensor, n_head: Size, dropou
     scores = ops.pointwise(scores, "scores", mask=future)  # masked
     wide = ops.cast(scores, FLOAT32, "scores in fp32") if tape.cuda and tape.autocast else scores
     weights = ops.softmax(wide, "attention probabilities")
-    del wide
-    del scores
+    del wide, scores
     weights = ops.dropout(weights, dropout, "attention probabilities after dropout")
     weights = ops.cast(weights, dtype, "attention probabilities, half")
     y = _product(ops, weights, ops.laid_out(v, "q, k, v"), q.shape, "attention by head")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Dtype, Gradients, Leaf, Storage, Tape
+    from fwplan.estimators.tape.tape import Backward, Dtype, Gradients, Kept, Leaf, Shape, Storage, Tape
 
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
 RESIDUAL = "residual stream"
@@ -36,20 +36,27 @@ class Eager:
         """Return x in another element type, or x; backward casts its gradient back."""
         if x.dtype == dtype:
             return x
-        shape, own, tape = x.shape, x.dtype, self.tape
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {name}, cast", shape, own)
-            given.clear()
-            return [made]
-
-        return tape.op([x], tape.make(name, shape, dtype), backward)
+        backward = self.one_gradient(f"{name}, cast", x.shape, x.dtype)
+        return self.tape.op([x], self.tape.make(name, x.shape, dtype), backward)
 
     def keep(self, x: Tensor, name: str) -> Storage:
         """Return x's storage, called by what it is kept as where a graph keeps it."""
         if self.tape.recording:
             x.storage.rename(name)
         return x.storage
+
+    def one_gradient(self, name: str, shape: Shape, dtype: Dtype, kept: Kept | None = None) -> Backward:
+        """Return the backward that makes one gradient, then lets go of what came and of what was kept."""
+        tape = self.tape
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {name}", shape, dtype)
+            given.clear()
+            if kept is not None:
+                kept.clear()
+            return [made]
+
+        return backward
 
     def embedding(self, weight: Leaf, ids: Tensor) -> Tensor:
         """Return the weight's rows, (..., C); its gradient is dense, of the weight's whole shape."""
@@ -125,32 +132,18 @@ class Eager:
 
     def activation(self, x: Tensor, *, keeps: str, makes: str) -> Tensor:
         """Return a function of each element, such as GELU; it keeps its input."""
-        tape, shape, dtype = self.tape, x.shape, x.dtype
-        kept = tape.keep(self.keep(x, keeps))
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {keeps}", shape, dtype)
-            given.clear()
-            kept.clear()
-            return [made]
-
-        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
+        kept = self.tape.keep(self.keep(x, keeps))
+        backward = self.one_gradient(keeps, x.shape, x.dtype, kept)
+        return self.tape.op([x], self.tape.make(makes, x.shape, x.dtype), backward, kept)
 
     def dropout(self, x: Tensor, p: float, name: str) -> Tensor:
         """Return x with elements set to zero; keeps a mask: a byte an element on CUDA, x's own type on a processor."""
-        tape, shape, dtype = self.tape, x.shape, x.dtype
+        tape = self.tape
         if not p or not tape.training:
             return x
-        out = tape.make(name, shape, dtype)
-        kept = tape.keep(tape.save("dropout masks", shape, BOOL if tape.cuda else dtype))
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {name}", shape, dtype)
-            given.clear()
-            kept.clear()
-            return [made]
-
-        return tape.op([x], out, backward, kept)
+        out = tape.make(name, x.shape, x.dtype)
+        kept = tape.keep(tape.save("dropout masks", x.shape, BOOL if tape.cuda else x.dtype))
+        return tape.op([x], out, self.one_gradient(name, x.shape, x.dtype, kept), kept)
 
     def add(self, x: Tensor, y: Tensor, name: str = RESIDUAL) -> Tensor:
         """Return x + y in x's shape and element type; y may be narrower, or of fewer rows."""
@@ -168,15 +161,9 @@ class Eager:
 
     def split(self, x: Tensor, sizes: Sequence[Size], name: str) -> list[Tensor]:
         """Return views of x, cut along its last dimension; backward joins their gradients in a new tensor."""
-        tape, shape, dtype = self.tape, x.shape, x.dtype
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {name}, joined", shape, dtype)
-            given.clear()
-            return [made]
-
-        whole = tape.op([x], x.alias(), backward, outputs=len(sizes))
-        return [Tensor(x.storage, (*shape[:-1], size), dtype, whole.node, slot) for slot, size in enumerate(sizes)]
+        backward = self.one_gradient(f"{name}, joined", x.shape, x.dtype)
+        whole = self.tape.op([x], x.alias(), backward, outputs=len(sizes))
+        return [Tensor(x.storage, (*x.shape[:-1], size), x.dtype, whole.node, slot) for slot, size in enumerate(sizes)]
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float) -> Tensor:
         """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel."""
@@ -188,38 +175,20 @@ class Eager:
         return attention.fused(self.tape, q, k, v, n_head, flash=self.kernel == "flash")
 
     def laid_out(self, x: Tensor, name: str) -> Tensor:
-        """Return a copy in another layout."""
-        return self.pointwise(x, name, new_gradient=False)
+        """Return a copy in another layout; its gradient passes as it is."""
+        return self.tape.op([x], self.tape.make(name, x.shape, x.dtype), lambda given: [given.pop()])
 
-    def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None, new_gradient: bool = True) -> Tensor:
+    def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None) -> Tensor:
         """Return a function of each element that keeps nothing of x, such as x times a number; or a mask alone."""
-        tape, shape, dtype = self.tape, x.shape, x.dtype
-        kept = None if mask is None else tape.keep(mask)
-
-        def backward(given: Gradients) -> Gradients:
-            if not new_gradient:
-                return [given.pop()]
-            made = tape.make(f"gradient: {makes}", shape, dtype)
-            given.clear()
-            if kept is not None:
-                kept.clear()
-            return [made]
-
-        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
+        kept = None if mask is None else self.tape.keep(mask)
+        backward = self.one_gradient(makes, x.shape, x.dtype, kept)
+        return self.tape.op([x], self.tape.make(makes, x.shape, x.dtype), backward, kept)
 
     def softmax(self, x: Tensor, name: str) -> Tensor:
         """Return softmax over the last dimension; it keeps its output."""
-        tape, shape, dtype = self.tape, x.shape, x.dtype
-        out = tape.make(name, shape, dtype)
-        kept = tape.keep(out.storage)
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {name}", shape, dtype)
-            given.clear()
-            kept.clear()
-            return [made]
-
-        return tape.op([x], out, backward, kept)
+        out = self.tape.make(name, x.shape, x.dtype)
+        kept = self.tape.keep(out.storage)
+        return self.tape.op([x], out, self.one_gradient(name, x.shape, x.dtype, kept), kept)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Return the mean loss of logits (..., V): log-softmax, which keeps its output, and the pick of each target.
@@ -233,29 +202,15 @@ class Eager:
         soft = self._log_softmax(logits)
         if tape.autocast:
             soft = self.cast(soft, FLOAT32, "log-probabilities in fp32")
-        shape, dtype = soft.shape, soft.dtype
         kept = tape.keep(self.keep(soft, soft.storage.kind.name), tape.new("loss", (), FLOAT32))
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make("gradient: log-probabilities", shape, dtype)
-            given.clear()
-            kept.clear()
-            return [made]
-
+        backward = self.one_gradient("log-probabilities", soft.shape, soft.dtype, kept)
         return tape.op([soft], tape.make("loss", (), FLOAT32), backward, kept)
 
     def _log_softmax(self, logits: Tensor) -> Tensor:
-        tape, shape, dtype = self.tape, logits.shape, logits.dtype
-        out = Tensor(tape.save("log-probabilities", shape, dtype), shape, dtype)
-        kept = tape.keep(out.storage)
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make("gradient: logits", shape, dtype)
-            given.clear()
-            kept.clear()
-            return [made]
-
-        return tape.op([logits], out, backward, kept)
+        shape, dtype = logits.shape, logits.dtype
+        out = Tensor(self.tape.save("log-probabilities", shape, dtype), shape, dtype)
+        kept = self.tape.keep(out.storage)
+        return self.tape.op([logits], out, self.one_gradient("logits", shape, dtype, kept), kept)
 
     def watch(self, x: Tensor, call: Callable[[], None]) -> Tensor:
         """Return x; call is called when backward comes through here."""

@@ -28,7 +28,7 @@ ROUNDING = "rounding to 512 bytes"
 
 def widest(moments: Moments, numbers: Mapping[str, int]) -> dict[Phase, tuple[int, int]]:
     """Return the widest moment of each phase that the run has, in their order: its row, and its bytes."""
-    totals, there = totals_of(moments, numbers).tolist(), _existing(moments, numbers)
+    totals, there = _totals(moments, numbers).tolist(), _existing(moments, numbers)
     found: dict[Phase, tuple[int, int]] = {}
     for row, (phase, total) in enumerate(zip(moments.phases, totals, strict=True)):
         if there[row] and (phase not in found or total > found[phase][1]):
@@ -36,7 +36,7 @@ def widest(moments: Moments, numbers: Mapping[str, int]) -> dict[Phase, tuple[in
     return found
 
 
-def totals_of(moments: Moments, numbers: Mapping[str, int]) -> Ints:
+def _totals(moments: Moments, numbers: Mapping[str, int]) -> Ints:
     """Return the bytes of every moment, each tensor rounded as the device's allocator does."""
     values = moments.evaluate(**numbers)
     cut = len(moments.sizes)
@@ -58,7 +58,7 @@ def peaks(moments: Moments, numbers: Mapping[str, Any]) -> Ints:
     B, cut = numbers["B"], len(moments.sizes)
     values = moments.evaluate(**numbers)
     one = moments.evaluate(**{**numbers, "B": 1, "N": numbers["T"]})
-    growth = [straight_in_batch(size, numbers["T"], moments.grain) for size in moments.sizes]
+    growth = [_growth(size, numbers["T"], moments.grain) for size in moments.sizes]
     shape = np.broadcast_shapes(*(np.shape(x) for name, x in numbers.items() if name not in {"B", "N", "E", "n"}))
     base, slope = (
         _of_shape(moments, [(i, one[i]) for i in range(cut) if growth[i] == how], values[cut:], shape)
@@ -91,7 +91,7 @@ def _of_shape(moments: Moments, sizes: Sequence[tuple[int, Any]], counts: Sequen
     return (left @ right).reshape(len(moments.frontier), *shape)
 
 
-def straight_in_batch(size: tuple[int, Size], T: int, grain: int) -> str:
+def _growth(size: tuple[int, Size], T: int, grain: int) -> str:
     """Return how a tensor grows with the micro-batch: "constant", "straight", or "otherwise", for rounding's sake.
 
     A chunk of the loss and an evaluation follow it in their own ways.

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     Ints = npt.NDArray[np.int64]
 
-Numbers = "Mapping[str, Any]"  # of the letters: integers, or arrays that broadcast together
 GRAIN = 512  # bytes to which torch's CUDA allocator rounds each tensor up
 
 

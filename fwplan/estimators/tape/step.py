@@ -95,7 +95,7 @@ class _Program:
 
     def step(self) -> None:
         tape = self.tape
-        total = tape.new("loss", (), FLOAT32)
+        _total = tape.new("loss", (), FLOAT32)
         tape.phase = Phase.FORWARD
         if self.mode.accumulates:  # the first micro-step needs less than the second, which finds its gradients there
             for leaf in tape.leaves:
@@ -110,9 +110,6 @@ class _Program:
         tape.phase = Phase.OPTIMIZER_STEP
         optimizer.step(tape, self.mode.optimizer)
         self.end = len(tape.events)
-        del total
-        for leaf in tape.leaves:
-            leaf.grad = None
 
     def _batch(self, shape: Shape) -> tuple[Tensor, Tensor]:
         return self.tape.make("batch", shape, INT64), self.tape.make("batch", shape, INT64)

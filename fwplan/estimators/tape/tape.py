@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from contextlib import contextmanager, suppress
 from functools import cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape.size import ONE, ZERO, Size
@@ -97,9 +97,9 @@ class Tensor:
         """Where its gradient goes; None: it asks for none."""
         return None if self.node is None else (self.node, self.slot)
 
-    def alias(self, shape: Shape | None = None) -> Tensor:
+    def alias(self) -> Tensor:
         """Return another tensor over the same storage, without a node."""
-        return Tensor(self.storage, shape or self.shape, self.dtype)
+        return Tensor(self.storage, self.shape, self.dtype)
 
 
 @cache
@@ -115,14 +115,19 @@ Gradients = list["Tensor | None"]
 Edge = tuple["Node | Leaf", int]
 
 
+class Backward(Protocol):
+    """An op's backward: it takes its outputs' gradients and gives its inputs'."""
+
+    def __call__(self, given: Gradients, /) -> Gradients:
+        """Return the inputs' gradients; empty `given` when torch lets go of it."""
+
+
 class Node:
     """One op in the graph. It is emptied as it runs: what it has kept goes when its backward lets go of it."""
 
     __slots__ = ("backward", "buffers", "edges", "kept")
 
-    def __init__(
-        self, edges: list[Edge | None], backward: Callable[[Gradients], Gradients], outputs: int, kept: Kept | None
-    ) -> None:
+    def __init__(self, edges: list[Edge | None], backward: Backward, outputs: int, kept: Kept | None) -> None:
         self.edges, self.backward, self.kept = edges, backward, kept
         self.buffers: Gradients = [None] * outputs  # gradients of its outputs, as they come in
 
@@ -272,7 +277,7 @@ class Tape:
         self,
         inputs: list[Tensor | None],
         out: Tensor,
-        backward: Callable[[Gradients], Gradients],
+        backward: Backward,
         kept: Kept | None = None,
         *,
         outputs: int = 1,
