@@ -15,11 +15,11 @@ from typing import Any
 
 import torch
 
-from fwplan import __version__
 from fwplan.errors import FwplanError
 from fwplan.machine import ask_nvidia_smi
 from fwplan.measuring.result import Machine
 from fwplan.train.device import device_name, resolve_device
+from fwplan.version import __version__
 
 
 def about(name: str | None) -> Machine:
