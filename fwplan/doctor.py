@@ -16,13 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan import software
-from fwplan.calibration import Store, read_store, store_path
 from fwplan.devices import Detected, detect_cpu, detect_or_reason
 from fwplan.devices.amd import ask_amd
 from fwplan.devices.apple import AppleChip, ask_macos
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.machine import run_command
 from fwplan.matmul_rate import keep_faster
+from fwplan.store import Store, read_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

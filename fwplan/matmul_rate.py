@@ -8,9 +8,8 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fwplan.calibration import store_path
 from fwplan.errors import FwplanError
-from fwplan.files import write_json
+from fwplan.files import state_folder, write_json
 from fwplan.machine import sgemm_flops
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def _name(cpu: CpuDevice) -> str:
 
 
 def _path() -> Path:
-    return store_path().with_name(_FILE)
+    return state_folder() / _FILE
 
 
 def _keep(name: str, rate: float | None) -> float | None:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fwplan.calibration import calibrate, load_measurements, record, store_path
+from fwplan.calibration import calibrate
 from fwplan.commands.explain import explain
 from fwplan.devices import CpuDevice
 from fwplan.doctor import examine
@@ -10,6 +10,7 @@ from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
 from fwplan.measurement import Measurement
 from fwplan.render.explain import explain_lines
+from fwplan.store import load_measurements, record, store_path
 from fwplan.target import named_gpu
 
 CARD = named_gpu("RTX 4070")

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from fwplan import doctor, software
-from fwplan.calibration import Store, record
 from fwplan.devices import CpuDevice, find_gpu, gpus, matches
 from fwplan.doctor import Disk, examine
 from fwplan.errors import ExitCode, FwplanError
@@ -19,6 +18,7 @@ from fwplan.render.doctor import doctor_lines
 from fwplan.render.terminal import show
 from fwplan.software import Package, TorchBuild, parse_torch_version
 from fwplan.spec import DeviceSpec
+from fwplan.store import Store, record
 from fwplan.units import GIB
 
 SMI = "NVIDIA GeForce RTX 4070, 12282, 431, 550.120, GPU-a, 288"

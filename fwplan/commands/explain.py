@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.allocator.snapshot import refuse_snapshot, write_snapshot
 from fwplan.audit import Claim, audit
-from fwplan.calibration import load_measurements
 from fwplan.commands.common import chosen_target, command_to, decided
 from fwplan.configs import LoadedConfig, load_config
 from fwplan.configs.python_files import SeveralScriptsError
@@ -16,6 +15,7 @@ from fwplan.errors import FwplanError
 from fwplan.estimation import Estimate, estimate, estimate_evaluation
 from fwplan.fixes import Fix, fixes
 from fwplan.plan import Plan
+from fwplan.store import load_measurements
 from fwplan.target import Target, nominal_gpu
 from fwplan.units import GIB
 

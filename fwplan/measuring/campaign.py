@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fwplan.calibration import record
 from fwplan.errors import FwplanError
 from fwplan.measuring import worker
 from fwplan.measuring.cost import expected_seconds
 from fwplan.measuring.progress import Progress
 from fwplan.measuring.result import Report, Result, Status, key, predict
 from fwplan.spec import DeviceSpec
+from fwplan.store import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
