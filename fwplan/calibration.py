@@ -8,6 +8,7 @@ from operator import attrgetter
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from fwplan.budget import Corrections
 from fwplan.estimators.overhead import Range
 from fwplan.estimators.speed import executed_flops, micro_step_flops, middle, step_seconds
 
@@ -27,15 +28,10 @@ COMPARABLE_BYTES, COMPARABLE_FLOPS = 4.0, 16.0
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What runs on one device say about a spec. None: no run says anything about it."""
+class Calibration(Corrections):
+    """What runs on one device say about a spec, its memory and its time."""
 
     runs: int  # that changed a figure
-    allocated_ratio: float | None  # measured over predicted, in the spec's own mode
-    allocated_error: float  # how far that is trusted, relative
-    reserved_ratio: float | None  # reserved over allocated, the largest seen
-    context_bytes: Range | None  # CUDA: device used less reserved and what others held
-    resident_bytes: Range | None  # CPU: resident less live tensors
     timed: tuple[Measurement, ...]  # runs whose speed says something about the spec's
     time_factor: float  # and how far it carries: the interval is divided and multiplied by it
 
