@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan import software
-from fwplan.devices import Detected, detect_cpu, detect_or_reason
+from fwplan.devices import Gpu, detect_cpu, detect_or_reason
 from fwplan.devices.amd import ask_amd
 from fwplan.devices.apple import AppleChip, ask_macos
+from fwplan.devices.command import run_command
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.machine import run_command
 from fwplan.matmul_rate import keep_faster
 from fwplan.store import Store, read_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fwplan.machine import CpuDevice, Runner
+    from fwplan.devices.command import Runner
+    from fwplan.devices.cpu import CpuDevice
     from fwplan.measurement import Measurement
 
 LEAST_DISK_BYTES = 2**30  # a checkpoint of a 124 M model with AdamW's moments is 1.4 GiB
@@ -70,7 +71,7 @@ class Diagnosis:
 
     system: str
     python: str
-    gpu: Detected | None
+    gpu: Gpu | None
     apple: AppleChip | None
     absent: tuple[str, ...]
     visible: Mapping[str, str]  # the variables that choose a GPU, where they are set
@@ -108,11 +109,12 @@ class Diagnosis:
         }
 
 
-def _gpu_dict(found: Detected) -> dict[str, Any]:
-    return vars(found.gpu) | {
+def _gpu_dict(found: Gpu) -> dict[str, Any]:
+    told = {name: value for name, value in vars(found).items() if name not in {"card", "total_bytes", "total_status"}}
+    return told | {
         "torch_sees_bytes": found.total_bytes,
         "torch_sees_status": found.total_status,
-        "table_row": found.known.name if found.known else None,
+        "table_row": found.card.name if found.card else None,
     }
 
 
@@ -203,7 +205,7 @@ def _package_problems(packages: Sequence[software.Package]) -> Iterator[Problem]
             yield Problem(message, f"pip install -U {package.name}", stops=True)
 
 
-def _gpu_problems(gpu: Detected | None, apple: AppleChip | None, build: software.TorchBuild) -> Iterator[Problem]:
+def _gpu_problems(gpu: Gpu | None, apple: AppleChip | None, build: software.TorchBuild) -> Iterator[Problem]:
     if apple is not None:
         message = "memory on Apple GPUs is not modelled yet: plans for this Mac are for its CPU"
         yield Problem(message, "fwplan suggest --device cpu", stops=False)
@@ -211,12 +213,12 @@ def _gpu_problems(gpu: Detected | None, apple: AppleChip | None, build: software
         return
     if gpu.total_bytes is None:
         yield Problem(f"the memory of {gpu.name} is unknown", "say it: fwplan suggest --vram 12", stops=False)
-    wanted, has = ("CUDA", build.cuda) if gpu.gpu.vendor == "nvidia" else ("ROCm", build.hip)
+    wanted, has = ("CUDA", build.cuda) if gpu.vendor == "nvidia" else ("ROCm", build.hip)
     if build.known and has is None:
         message = f"this torch is built without {wanted}: it cannot use {gpu.name}"
         yield Problem(message, "pytorch.org/get-started has the command for it", stops=True)
-    elif gpu.gpu.vendor == "nvidia" and build.cuda is not None:
-        yield from _driver_problems(gpu.gpu.driver, build.cuda)
+    elif gpu.vendor == "nvidia" and build.cuda is not None:
+        yield from _driver_problems(gpu.driver, build.cuda)
 
 
 def _driver_problems(driver: str, cuda: str) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from fwplan.units import flops, gib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.devices import Detected
+    from fwplan.devices import Gpu
     from fwplan.devices.apple import AppleChip
     from fwplan.doctor import Diagnosis, Problem
 
@@ -88,19 +88,18 @@ def _size(n_bytes: int | None) -> str:
     return "unknown" if n_bytes is None else gib(n_bytes)
 
 
-def _gpu_lines(found: Detected) -> Iterator[str]:
-    gpu = found.gpu
+def _gpu_lines(gpu: Gpu) -> Iterator[str]:
     yield from _row("GPU", gpu.name, f"{gpu.asked}, driver {gpu.driver or 'unknown'}")
     yield from _row("  total", _size(gpu.driver_total_bytes), gpu.asked)
     if gpu.vendor == "nvidia":
         yield from _row("  reserved", _size(gpu.reserved_bytes), "by driver and firmware")
     yield from _row("  in use", _size(gpu.used_bytes), "by others, now")
-    yield from _row("  torch sees", _size(found.total_bytes), _FROM[found.total_status])
-    if found.known is None:
+    yield from _row("  torch sees", _size(gpu.total_bytes), _FROM[gpu.total_status])
+    if gpu.card is None:
         yield from _row("  table", "not in it", "speed and power are unknown")
     else:
-        rate = f"{found.known.dense_tflops:g} dense TFLOPS" if found.known.dense_tflops else "unknown speed"
-        yield from _row("  table", f"{found.known.name}, {rate}", "fwplan devices")
+        rate = f"{gpu.card.dense_tflops:g} dense TFLOPS" if gpu.card.dense_tflops else "unknown speed"
+        yield from _row("  table", f"{gpu.card.name}, {rate}", "fwplan devices")
 
 
 def _apple_lines(chip: AppleChip) -> Iterator[str]:

@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from fwplan.devices.nvidia import ask_nvidia_smi
 from fwplan.errors import FwplanError
-from fwplan.machine import ask_nvidia_smi
 from fwplan.measuring.result import Machine
 from fwplan.train.device import device_name, resolve_device
 from fwplan.version import __version__
