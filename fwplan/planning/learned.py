@@ -1,4 +1,4 @@
-"""What past runs on a device teach each run of a grid: fwplan.calibration for arrays, a mask for each past run."""
+"""What past runs on a device teach each run of a grid: calibration for arrays, a mask for each past run."""
 
 from __future__ import annotations
 
