@@ -21,7 +21,7 @@ from fwplan.render.suggest import card_lines, suggest_lines
 from fwplan.render.terminal import WIDTH, error_lines, show
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
-GOLDEN = Path("tests/golden")
+GOLDEN = Path("tests/golden").resolve()
 CONFIG = """\
 # 125M parameters, fits 12 GB
 n_layer = 12
