@@ -170,7 +170,7 @@ def test_a_record_that_no_step_can_have_made_teaches_nothing(odd, run_spec, meas
     assert estimate(spec, CARD) == alone
     record(measured(device=CARD.device))
     assert load_measurements() == [measured(device=CARD.device)]
-    monkeypatch.setattr("fwplan.doctor.detect_cpu", lambda: CpuDevice("CPU", 1, None, None, None))
+    monkeypatch.setattr("fwplan.devices.found.detect_cpu", lambda: CpuDevice("CPU", 1, None, None, None))
     said = [problem.message for problem in examine(lambda _: None, {}, "Linux").problems]
     assert "lines of the measurement store that cannot be read: 1" in said
     assert "lines of the measurement store that no step can have taken: 1" in said

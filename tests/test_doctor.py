@@ -1,6 +1,7 @@
 """`doctor` and `devices`: what they say, their JSON, their exit codes, and that nothing heavy is loaded."""
 
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -39,11 +40,11 @@ def machine(monkeypatch):
     monkeypatch.setenv("FWPLAN_HOME", "/home/me/fwplan")
     monkeypatch.setattr(doctor, "store_path", lambda: Path("/home/me/fwplan/measurements.jsonl"))
     monkeypatch.setattr(doctor, "read_store", Store)
-    monkeypatch.setattr(doctor, "detect_cpu", lambda: CPU)
+    monkeypatch.setattr("fwplan.devices.found.detect_cpu", lambda: CPU)
     monkeypatch.setattr(doctor, "_disk", lambda use, _: Disk(use, "/home/me", 200 * GIB))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(doctor.platform, "release", lambda: "6.1")
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "release", lambda: "6.1")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(doctor.sys, "version_info", (3, 12, 4, "final", 0))
 
     def build(packages=PACKAGES, torch=CUDA):
@@ -114,7 +115,7 @@ def test_a_mac(machine, capsys):
 
     machine(torch=TorchBuild(known=True, cuda=None, hip=None))
     found = examine(run, {}, "Darwin")
-    assert (found.apple.name, found.exit_code) == ("Apple M3 Max", ExitCode.OK)
+    assert (found.machine.apple.name, found.exit_code) == ("Apple M3 Max", ExitCode.OK)
     show(doctor_lines(found))
     said = capsys.readouterr().out
     assert "GPU's share unknown" in said

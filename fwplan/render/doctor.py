@@ -32,16 +32,16 @@ def doctor_lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _verdict_lines(diagnosis)
     yield ""
     yield "[bold]Machine[/]"
-    yield from _row("system", diagnosis.system, "")
-    if diagnosis.gpu is not None:
-        yield from _gpu_lines(diagnosis.gpu)
-    elif diagnosis.apple is not None:
-        yield from _apple_lines(diagnosis.apple)
+    yield from _row("system", diagnosis.machine.system, "")
+    if diagnosis.machine.gpu is not None:
+        yield from _gpu_lines(diagnosis.machine.gpu)
+    elif diagnosis.machine.apple is not None:
+        yield from _apple_lines(diagnosis.machine.apple)
     else:
         yield from _row("GPU", "none found", "")
-        for reason in diagnosis.absent:
+        for reason in diagnosis.machine.absent:
             yield from _row("", reason, "")
-    for name, value in diagnosis.visible.items():
+    for name, value in diagnosis.machine.visible.items():
         yield from _row("", f"{name}={value!r}", "environment")
     yield from _cpu_lines(diagnosis)
     for disk in diagnosis.disks:
@@ -55,7 +55,7 @@ def doctor_lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _verdict_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    device = diagnosis.gpu.name if diagnosis.gpu else "the CPU"
+    device = diagnosis.machine.gpu.name if diagnosis.machine.gpu else "the CPU"
     if any(problem.stops for problem in diagnosis.problems):
         yield f"[bold red]error:[/] not ready to train on {escape(device)}"
     else:
@@ -110,7 +110,7 @@ def _apple_lines(chip: AppleChip) -> Iterator[str]:
 
 
 def _cpu_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    cpu = diagnosis.cpu
+    cpu = diagnosis.machine.cpu
     rate = "unknown speed" if cpu.sgemm_flops is None else f"{flops(cpu.sgemm_flops)}/s"
     yield from _row("CPU", cpu.name or "unknown", "")
     yield from _row("", f"{counted(cpu.cores, 'core')}, {rate}", "fp32 matrix product, timed now")
