@@ -91,7 +91,7 @@ def explain(
     if traced is not None and traced.use is not None:
         chosen = replace(chosen, use=traced.use)
     if traced is not None and snapshot is not None:
-        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
+        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.replayed.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)
     return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims, fix)
 
