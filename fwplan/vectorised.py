@@ -11,7 +11,7 @@ from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.sizes import Sizes, has_bias, sizes
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
@@ -116,7 +116,7 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         P=model.parameters(model.sized(L, H, C)),
         W=elements(model.block(model.sized(L, H, C))),
         positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if model.bias else 0),
+        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
         K=L - R,
         R=R,
         evaluates=bool((B < E).any()),
