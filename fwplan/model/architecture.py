@@ -124,11 +124,6 @@ class Architecture(Spec):
         """
 
     @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Weights that are looked up and never multiplied: no FLOPs."""
-        return frozenset() if self.tied_embeddings else frozenset({self.embedding})
-
-    @property
     def structure(self) -> Self:
         """The model without its sizes: one object for all models that differ in nothing else."""
         found: Self = _structure(type(self), self.dropout > 0, *self._kinds())
@@ -145,15 +140,6 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
-
-    def products(self, n: Dims) -> Any:
-        """Return the elements of a block's matrices."""
-        return sum(prod(shape) for shape in self.block(n).values() if len(shape) > 1)
-
-    def multiplied(self, n: Dims) -> Any:
-        """Return the elements of those weights that a token's forward multiplies by: 2 FLOPs each."""
-        outer = {k: v for k, v in (self.below(n) | self.above(n)).items() if k not in self.not_multiplied}
-        return elements(outer) + n.L * elements(self.block(n))
 
 
 A = TypeVar("A", bound=Architecture)
