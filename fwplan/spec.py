@@ -6,57 +6,18 @@ width) and `train.micro_batch_size` are required; every other field states its d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fwplan.errors import FwplanError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fwplan.fields import Bytes, Count, Dtype, Spec
+from fwplan.model.architectures import AnyArchitecture  # noqa: TC001  # pydantic reads it
+from fwplan.model.gpt2 import GPT2
+from fwplan.unions import follow
 
 SCHEMA_VERSION = 1
-GPT2_VOCAB = 50_304  # GPT-2's 50,257 tokens rounded up to a multiple of 128, as nanoGPT does: faster matmuls
-
-Count = Annotated[int, Field(ge=1, le=2**53)]
-Bytes = Annotated[int, Field(ge=0, le=2**53)]
-Dtype = Literal["float32", "bfloat16", "float16", "pure_bfloat16"]
-
-
-class Spec(BaseModel):
-    """Base of every spec: immutable, strict about keys and types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ModelSpec(Spec):
-    """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
-
-    architecture: Literal["gpt2"] = "gpt2"
-    n_layer: Annotated[int, Field(ge=1, le=1000)]
-    n_head: Annotated[int, Field(ge=1, le=1024)]
-    n_embd: Annotated[int, Field(ge=1, le=2**17)]
-    vocab_size: Annotated[int, Field(ge=2, le=2**24)] = GPT2_VOCAB
-    context_length: Annotated[int, Field(ge=1, le=2**24)] = 1024
-    bias: bool = False
-    tied_embeddings: bool = True
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.n_embd % self.n_head:
-            below = [h for h in range(1, self.n_head) if self.n_embd % h == 0]
-            above = (
-                next(h for h in range(self.n_head + 1, self.n_embd + 1) if self.n_embd % h == 0)
-                if (self.n_head < self.n_embd)
-                else self.n_embd
-            )
-            options = " or ".join(str(h) for h in dict.fromkeys((*below[-1:], above)))
-            raise ValueError(
-                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: "
-                f"this model cannot be built; n_head {options} would divide it"
-            )
-        return self
+ModelSpec = GPT2  # its name where there was no other architecture
 
 
 class TrainSpec(Spec):
@@ -139,7 +100,7 @@ class RunSpec(Spec):
     """A whole run: the model, how it is trained, on what data, on what device."""
 
     schema_version: Literal[1] = 1
-    model: ModelSpec
+    model: AnyArchitecture
     train: TrainSpec
     device: DeviceSpec | None = None
     data: DataSpec | None = None
@@ -174,6 +135,17 @@ class RunSpec(Spec):
         """Whether attention holds its scores, (B, H, T, T): "math" does, and on CPU whatever has dropout."""
         on_cpu = self.device is not None and self.device.type == "cpu"
         return self.train.attention == "math" or (on_cpu and self.model.dropout > 0)
+
+    @property
+    def groups_in_kernel(self) -> bool:
+        """Whether attention's kernel takes fewer key-value heads than heads: FlashAttention does, and a CPU's kernel.
+
+        Where it does not, each key-value head is repeated for all heads that share it. torch's efficient kernel takes
+        none (check_batch_size_and_num_heads_dense, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp).
+        """
+        device = "cuda" if self.device is None else self.device.type
+        takes = device == "cpu" or (device == "cuda" and self.train.dtype != "float32")
+        return takes and self.train.attention == "flash" and not self.materialises_scores
 
     @property
     def tokens_per_micro_batch(self) -> int:
@@ -237,14 +209,18 @@ def spec_error(
 ) -> FwplanError:
     """Return pydantic's first complaint as one clear FwplanError."""
     first, *rest = error.errors()
-    field = ".".join(str(part) for part in first["loc"])
+    field, _ = follow(RunSpec, first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if field and first["type"] == "model_type":  # pydantic's own words name a class
         message = "Input should be an object"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
         message = f"unknown key {field!r}"
-        hint = f"known keys there: {', '.join(known)}"
+        _, owner = follow(RunSpec, first["loc"][:-1])
+        hint = f"known keys there: {', '.join(owner.model_fields)}"
+    elif first["type"] == "union_tag_invalid":
+        chosen = first["ctx"]["discriminator"].strip("'()")  # a key, or the function that reads it
+        message = f"{field}: unknown {chosen} {first['ctx']['tag']!r}"
+        hint = f"known there: {first['ctx']['expected_tags']}"
     else:
         shown = "" if isinstance(first["input"], dict) else f" (got {_short(first['input'])})"
         message = f"{field}: {message}{shown}" if field else message
@@ -257,11 +233,3 @@ def _short(value: object, most: int = 60) -> str:
     """Return a value as it would be typed, cut where nobody reads on."""
     shown = repr(value)
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
-
-
-def _known_keys(path: Iterable[int | str]) -> list[str]:
-    parts: dict[str, type[Spec]] = {"model": ModelSpec, "train": TrainSpec, "device": DeviceSpec, "data": DataSpec}
-    owner: type[Spec] = RunSpec
-    for part in path:
-        owner = parts.get(str(part), owner)
-    return list(owner.model_fields)

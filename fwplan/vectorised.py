@@ -11,17 +11,17 @@ from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.parameters import block_parameters, total_parameters
-from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.sizes import Sizes, has_bias, sizes
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
+from fwplan.model.architecture import elements
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fwplan.calibration import Calibration
+    from fwplan.budget import Corrections
     from fwplan.estimators.overhead import Range
     from fwplan.spec import RunSpec
 
@@ -54,7 +54,7 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
 def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(spec, L=L, H=H, C=C, B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    letters = numbers(spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
     beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
     found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
     return found
@@ -74,14 +74,14 @@ def _chunk(spec: RunSpec) -> int:
     return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
 
 
-def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
+def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
     """Return what runs like spec with these peaks need of the device, as estimate() says for each alone.
 
     above: what bytes_above() says of their micro-batches.
     """
     cuda = spec.device is None or spec.device.type == "cuda"
     high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
-    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
+    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", learned).needed
 
 
 @dataclass(frozen=True)
@@ -113,10 +113,10 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         H=H,
         L=L,
         n=np.minimum(_chunk(spec), N),
-        P=total_parameters(model, L, C),
-        W=block_parameters(C, bias=model.bias),
+        P=model.parameters(model.sized(L, H, C)),
+        W=elements(model.block(model.sized(L, H, C))),
         positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if model.bias else 0),
+        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
         K=L - R,
         R=R,
         evaluates=bool((B < E).any()),
