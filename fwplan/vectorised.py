@@ -21,7 +21,7 @@ from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fwplan.calibration import Calibration
+    from fwplan.budget import Corrections
     from fwplan.estimators.overhead import Range
     from fwplan.spec import RunSpec
 
@@ -74,14 +74,14 @@ def _chunk(spec: RunSpec) -> int:
     return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
 
 
-def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
+def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
     """Return what runs like spec with these peaks need of the device, as estimate() says for each alone.
 
     above: what bytes_above() says of their micro-batches.
     """
     cuda = spec.device is None or spec.device.type == "cuda"
     high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
-    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
+    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", learned).needed
 
 
 @dataclass(frozen=True)
