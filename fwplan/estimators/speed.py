@@ -54,7 +54,7 @@ def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int
     work = model_per_token(model, n, T=T)
     if train.checkpointing == "none":
         return work
-    block = work_of(model.structure).of_block(n, compiled=train.compile)
+    block = work_of(model.structure(T)).of_block(n, compiled=train.compile)
     return work + -(-n.L // train.checkpoint_every) * (2 * block.matrices + 4 * block.attended * T)
 
 
@@ -65,7 +65,7 @@ def micro_step_flops(spec: RunSpec) -> float:
 
 def model_per_token(model: Architecture, n: Dims, *, T: int) -> Any:
     """Return the model FLOPs of a token for these sizes, or arrays of them."""
-    work = work_of(model.structure)
+    work = work_of(model.structure(T))
     return 6 * work.weights_of(n).multiplied + 12 * n.L * work.of_block(n, compiled=True).attended * T
 
 
@@ -156,7 +156,7 @@ def step_parts(
     if isinstance(hardware, GpuHardware):
         shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
 
-        work = work_of(model.structure)
+        work = work_of(model.structure(T))
         weights = work.weights_of(n)
 
         def parts(card: Card) -> tuple[Any, Any]:

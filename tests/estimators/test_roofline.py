@@ -52,7 +52,7 @@ def test_the_last_wave_of_tiles_costs_as_much_as_a_full_one(run_spec):
 
 def test_a_small_micro_batch_waits_for_the_host(run_spec):
     spec = run_spec(vocab_size=256)
-    work = work_of(spec.model.structure)
+    work = work_of(spec.model.structure(1024))
     step = micro_step(work, spec.train, _card(spec.train), spec.model.sized(12, 4, 256), B=1, T=64)
     assert step.seconds == step.host
 

@@ -78,9 +78,9 @@ class Listing(Tape):
         self._made.clear()
         return tensor
 
-    def weight(self, shape: Shape, count: Size = ONE) -> Leaf:
+    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, which no op makes."""
-        leaf = super().weight(shape, count)
+        leaf = super().weight(shape, count, dtype)
         self._made.clear()
         return leaf
 
@@ -144,9 +144,11 @@ class Listed(Eager):
         self._multiply(weight, bias)
         return super().layer_norm(x, weight, bias, name=name, keeps=keeps)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float) -> Tensor:
+    def attention(
+        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False
+    ) -> Tensor:
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
-        out = super().attention(q, k, v, n_head=n_head, dropout=dropout)
+        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed)
         self.listing.call_last("attention")
         self.attentions.append(Attention(n_head, q.shape[-1]))
         return out

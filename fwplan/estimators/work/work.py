@@ -165,7 +165,7 @@ class _Forward:
             x, first = embed(), len(tape.ops)
             for _ in range(blocks):
                 self.block = _weights(tape, model.block(DIMS))
-                x = block(x, self.block)
+                x = block(x, self.block, 0)
             self.inside = tape.ops[first:]
             return x
 

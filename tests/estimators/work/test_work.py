@@ -41,7 +41,7 @@ def bytes_of(traffic):
 
 
 def test_gpt2s_block_by_hand():
-    work = work_of(GPT2(**SMALL).structure)
+    work = work_of(GPT2(**SMALL).structure(1024))
     # each way: two norms (4 + 4), their outputs cast (4 + 2), GELU (8 + 8), two additions (4 + 2 + 4)
     # back: GELU (8 + 8 + 8), casts (2 + 4), norms (4 + 4 + 4), the additions' other branch (4 + 2), q, k, v joined
     # (6 + 6), and the residual's two gradients added up (4 + 4 + 4)
@@ -93,7 +93,7 @@ def test_gradients_that_meet_are_added_up(ops):
 
 def test_compiled_moves_less_than_op_by_op():
     for model in MODELS:
-        work = work_of(model.structure)
+        work = work_of(model.structure(1024))
         for way in (0, 1):
             assert 0 < bytes_of(work.fused)[way] < bytes_of(work.eager)[way]
         assert work.fused.forward_kernels < work.eager.forward_kernels
@@ -101,7 +101,7 @@ def test_compiled_moves_less_than_op_by_op():
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 def test_every_matrix_of_a_block_is_multiplied_once(model):
-    block = work_of(model.structure).of_block(model.dims, compiled=True)
+    block = work_of(model.structure(1024)).of_block(model.dims, compiled=True)
     matrices = sorted(shape for shape in model.block(model.dims).values() if len(shape) > 1)
     listed = sorted((outs, ins) for outs, ins, times in block.products for _ in range(times))
     assert listed == matrices
@@ -113,7 +113,7 @@ def test_every_matrix_of_a_block_is_multiplied_once(model):
 def test_what_is_looked_up_alone_multiplies_nothing(model):
     looked_up = ["trunk.wpe.weight"] + ([] if model.tied_embeddings else ["trunk.wte.weight"])
     below = model.below(model.dims)
-    weights = work_of(model.structure).weights_of(model.dims)
+    weights = work_of(model.structure(1024)).weights_of(model.dims)
     assert weights.elements == model.parameters(model.dims)
     assert weights.multiplied == weights.elements - sum(prod(below[name]) for name in looked_up)
     assert weights.tensors == model.n_layer * len(model.block(model.dims))
@@ -121,7 +121,7 @@ def test_what_is_looked_up_alone_multiplies_nothing(model):
 
 def test_arrays_of_sizes_are_the_sizes_alone():
     model = GPT2(**SMALL)
-    work = work_of(model.structure)
+    work = work_of(model.structure(1024))
     widths = np.array([64, 128, 768])
     many = work.of_block(model.sized(2, 1, widths), compiled=False)
     for i, width in enumerate(widths.tolist()):
