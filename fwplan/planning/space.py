@@ -71,7 +71,8 @@ class Space:
 
     @cached_property
     def _kinds(self) -> list[tuple[list[Architecture], Dims]]:
-        alike = (list(models) for _, models in groupby(self.models, key=lambda model: model.structure))
+        T = self.modes[0].sequence_length
+        alike = (list(models) for _, models in groupby(self.models, key=lambda model: model.structure(T)))
         return [(models, _dims(models)) for models in alike]
 
 
