@@ -6,7 +6,7 @@ width) and `train.micro_batch_size` are required; every other field states its d
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -14,9 +14,7 @@ from fwplan.errors import FwplanError
 from fwplan.fields import Bytes, Count, Dtype, Spec
 from fwplan.model.architectures import AnyArchitecture  # noqa: TC001  # pydantic reads it
 from fwplan.model.gpt2 import GPT2
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from fwplan.unions import follow
 
 SCHEMA_VERSION = 1
 ModelSpec = GPT2  # its name where there was no other architecture
@@ -116,6 +114,13 @@ class RunSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _recipe_suits_the_model(self) -> Self:
+        misfit = self.model.misfit(self.train)
+        if misfit is not None:
+            raise ValueError(misfit)
+        return self
+
+    @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
         warmup, steps = self.train.warmup_steps or 0, self.steps
         if steps is not None and warmup > steps:
@@ -137,6 +142,17 @@ class RunSpec(Spec):
         """Whether attention holds its scores, (B, H, T, T): "math" does, and on CPU whatever has dropout."""
         on_cpu = self.device is not None and self.device.type == "cpu"
         return self.train.attention == "math" or (on_cpu and self.model.dropout > 0)
+
+    @property
+    def groups_in_kernel(self) -> bool:
+        """Whether attention's kernel takes fewer key-value heads than heads: FlashAttention does, and a CPU's kernel.
+
+        Where it does not, each key-value head is repeated for all heads that share it. torch's efficient kernel takes
+        none (check_batch_size_and_num_heads_dense, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp).
+        """
+        device = "cuda" if self.device is None else self.device.type
+        takes = device == "cpu" or (device == "cuda" and self.train.dtype != "float32")
+        return takes and self.train.attention == "flash" and not self.materialises_scores
 
     @property
     def tokens_per_micro_batch(self) -> int:
@@ -200,14 +216,18 @@ def spec_error(
 ) -> FwplanError:
     """Return pydantic's first complaint as one clear FwplanError."""
     first, *rest = error.errors()
-    field = ".".join(str(part) for part in first["loc"])
+    field, _ = follow(RunSpec, first["loc"])
     message = first["msg"].removeprefix("Value error, ")
     if field and first["type"] == "model_type":  # pydantic's own words name a class
         message = "Input should be an object"
     if first["type"] == "extra_forbidden":
-        known = _known_keys(first["loc"][:-1])
         message = f"unknown key {field!r}"
-        hint = f"known keys there: {', '.join(known)}"
+        _, owner = follow(RunSpec, first["loc"][:-1])
+        hint = f"known keys there: {', '.join(owner.model_fields)}"
+    elif first["type"] == "union_tag_invalid":
+        chosen = first["ctx"]["discriminator"].strip("'()")  # a key, or the function that reads it
+        message = f"{field}: unknown {chosen} {first['ctx']['tag']!r}"
+        hint = f"known there: {first['ctx']['expected_tags']}"
     else:
         shown = "" if isinstance(first["input"], dict) else f" (got {_short(first['input'])})"
         message = f"{field}: {message}{shown}" if field else message
@@ -220,11 +240,3 @@ def _short(value: object, most: int = 60) -> str:
     """Return a value as it would be typed, cut where nobody reads on."""
     shown = repr(value)
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
-
-
-def _known_keys(path: Iterable[int | str]) -> list[str]:
-    parts: dict[str, type[Spec]] = {"model": ModelSpec, "train": TrainSpec, "device": DeviceSpec, "data": DataSpec}
-    owner: type[Spec] = RunSpec
-    for part in path:
-        owner = parts.get(str(part), owner)
-    return list(owner.model_fields)

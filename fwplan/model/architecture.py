@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
+    from fwplan.spec import TrainSpec
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -79,7 +80,8 @@ class Architecture(Spec):
     alike: ClassVar[bool] = True  # whether all blocks are; where not, n_layer is of its `kind`
     autocasts: ClassVar[bool] = True  # whether its half-precision products are autocast's, or its own casts'
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
-    head: ClassVar[str]  # and of the head's, where it is not tied
+    stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
+    head: ClassVar[str] = "lm_head.weight"  # where it is not tied
 
     def _heads_divide_width(self) -> Self:
         """Return this shape, or raise ValueError: most architectures cut their width into heads."""
@@ -128,12 +130,16 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
+    def misfit(self, _train: TrainSpec, /) -> str | None:
+        """Return what of a recipe such a model has no place for, as a sentence; None: nothing."""
+        return None
+
     def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
-        """Return the element type of a weight of this name, given the run's of weights and of products."""
+        """Return the element type of a weight or buffer of this name, given the run's of weights and of products."""
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
-        """Return what lies beside the weights and is not trained, in the products' element type."""
+        """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
         return {}
 
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
