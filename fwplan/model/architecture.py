@@ -135,12 +135,16 @@ class Architecture(Spec):
         return None
 
     def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
-        """Return the element type of a weight or buffer of this name, given the run's of weights and of products."""
+        """Return the element type of a weight of this name, given the run's of weights and of products."""
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
         """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
         return {}
+
+    def tables_in(self, products: Dtype, /) -> Dtype:
+        """Return the element type of the buffers, given that of products."""
+        return products
 
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""

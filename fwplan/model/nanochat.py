@@ -132,9 +132,7 @@ class Nanochat(Architecture):
         return None
 
     def held_in(self, name: str, weights: Dtype, products: Dtype, /) -> Dtype:
-        """Return the element type: embeddings are as narrow as products, but in fp16; rotary tables always."""
-        if name in {"trunk.cosines", "trunk.sines"}:
-            return products
+        """Return the element type: embeddings are as narrow as products, but in fp16."""
         looked_up = name in {self.embedding, "value_embed.weight"}
         return products if looked_up and products.name != "float16" else weights
 
@@ -241,7 +239,8 @@ class Nanochat(Architecture):
         q = ops.pointwise(q, "q, k, v")
         k = ops.pointwise(k, "q, k, v")
         q, k = ops.viewed(q, *x.shape), ops.viewed(k, *v.shape)
-        y = ops.attention(q, k, v, n_head=n.H, windowed=self.window_pattern[layer] == "S")
+        windowed = self.window_pattern[layer] == "S"
+        y = ops.attention(q, k, v, n_head=n.H, windowed=windowed, grouped=self.grouped)
         return ops.linear(y, w["attn.c_proj.weight"], keeps="attention outputs", makes="attention projection")
 
     def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
@@ -279,11 +278,11 @@ def _rotated(ops: Eager, x: Tensor, heads: Any, w: Mapping[str, Leaf], n: Dims) 
     half = (B, T, heads, n.D // 2)
     left, right = ops.part(x, *half), ops.part(x, *half)
     cosines, sines = (ops.part(w[name].tensor, T, 1, n.D // 2) for name in ("trunk.cosines", "trunk.sines"))
-    first = ops.add(_turned(ops, cosines, left), _turned(ops, sines, right), "rotary halves")
+    first = ops.add(_turned(ops, cosines, left), _turned(ops, sines, right), "q, k turned")
     against = ops.pointwise(sines, "negated sines")
-    second = ops.add(_turned(ops, against, left), _turned(ops, cosines, right), "rotary halves")
+    second = ops.add(_turned(ops, against, left), _turned(ops, cosines, right), "q, k turned")
     return ops.cat([first, second], (B, T, heads, n.D), "q, k before their norm")
 
 
-def _turned(ops: Eager, by: Tensor, x: Tensor) -> Tensor:
-    return ops.mul(by, x, keeps="", makes="rotary halves")
+def _turned(ops: Eager, table: Tensor, x: Tensor) -> Tensor:
+    return ops.turned(x, table, "q, k turned")

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import re
-from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
 
 from fwplan.estimators.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.model.modules.decoder import Decoder
     from fwplan.spec import RunSpec
 
@@ -23,14 +22,17 @@ _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 def in_their_types(model: Decoder, spec: RunSpec) -> Decoder:
     """Return the model with each weight, and each buffer that its architecture knows, in the type it is held in."""
-    weights, products = DTYPES[spec.train.dtype]
-    block = re.compile(re.escape(spec.model.stack) + r"\.\d+\.")
-    buffers = spec.model.buffers(spec.model.dims)
-    for name, tensor in chain(model.named_parameters(), model.named_buffers()):
-        if isinstance(tensor, nn.Parameter) or name in buffers:
-            dtype = spec.model.held_in(block.sub("", name, count=1), weights, products)
-            tensor.data = tensor.data.to(getattr(torch, dtype.name))
+    architecture, (weights, products) = spec.model, DTYPES[spec.train.dtype]
+    block = re.compile(re.escape(architecture.stack) + r"\.\d+\.")
+    for name, weight in model.named_parameters():
+        _hold(weight, architecture.held_in(block.sub("", name, count=1), weights, products))
+    for name in architecture.buffers(architecture.dims):
+        _hold(model.get_buffer(name), architecture.tables_in(products))
     return model
+
+
+def _hold(tensor: torch.Tensor, dtype: Dtype) -> None:
+    tensor.data = tensor.data.to(getattr(torch, dtype.name))
 
 
 def autocast(spec: RunSpec, device_type: str) -> AbstractContextManager[Any]:

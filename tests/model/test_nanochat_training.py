@@ -34,7 +34,7 @@ def test_20_steps_have_the_losses_of_a_plain_reference(model, attention):
     trainer = build_trainer(spec, torch.device("cpu"))
     with torch.no_grad():  # a start without zeros, from which AdamW would divide rounding by rounding
         for weight in trainer.model.parameters():
-            weight += 0.02 * torch.randn_like(weight)
+            weight.add_(torch.randn_like(weight), alpha=0.02)
     weights = {name: p.detach().clone().requires_grad_() for name, p in trainer.model.named_parameters()}
     optimizer = torch.optim.AdamW(
         [
