@@ -150,11 +150,6 @@ class Architecture(Spec):
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
 
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Weights that are looked up and never multiplied: no FLOPs."""
-        return frozenset() if self.tied_embeddings else frozenset({self.embedding})
-
     def structure(self, T: int) -> Self:
         """Return the model without its sizes: one object for all models that differ in nothing else.
 
@@ -178,18 +173,6 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
-
-    def products(self, n: Dims) -> Any:
-        """Return the elements of a block's matrices."""
-        return sum(prod(shape) for shape in self._multiplied(self.block(n)).values() if len(shape) > 1)
-
-    def multiplied(self, n: Dims) -> Any:
-        """Return the elements of those weights that a token's forward multiplies by: 2 FLOPs each."""
-        outer = elements(self._multiplied(self.below(n) | self.above(n)))
-        return outer + self.over_blocks(n, lambda shapes: elements(self._multiplied(shapes)))
-
-    def _multiplied(self, shapes: Shapes) -> Shapes:
-        return {name: shape for name, shape in shapes.items() if name not in self.not_multiplied}
 
 
 A = TypeVar("A", bound=Architecture)

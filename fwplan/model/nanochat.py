@@ -78,12 +78,6 @@ class Nanochat(Architecture):
         return self
 
     @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Embeddings, which are looked up, and the factors of whole layers."""
-        lambdas = {f"trunk.{name}" for name in ("resid_lambdas", "x0_lambdas", "smear_lambda", "backout_lambda")}
-        return frozenset({self.embedding, "value_embed.weight", *lambdas})
-
-    @property
     def grouped(self) -> bool:
         """Whether several heads of queries share one of keys and values."""
         return self.n_kv_head not in {None, self.n_head}
