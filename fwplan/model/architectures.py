@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag
 
 from fwplan.model.gpt2 import GPT2
 from fwplan.model.llama import Llama
+from fwplan.model.nanochat import Nanochat
 from fwplan.model.pythia import Pythia
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ def architecture(model: Any) -> str:
 
 ARCHITECTURES: dict[str, type[Architecture]] = {"gpt2": GPT2, "llama": Llama, "pythia": Pythia}
 AnyArchitecture = Annotated[
-    Annotated[GPT2, Tag("gpt2")] | Annotated[Llama, Tag("llama")] | Annotated[Pythia, Tag("pythia")],
+    Annotated[GPT2, Tag("gpt2")]
+    | Annotated[Llama, Tag("llama")]
+    | Annotated[Nanochat, Tag("nanochat")]
+    | Annotated[Pythia, Tag("pythia")],
     Discriminator(architecture),
 ]
