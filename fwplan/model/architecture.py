@@ -148,6 +148,10 @@ class Architecture(Spec):
         """Return the element type of the buffers, given that of products."""
         return products
 
+    def window(self, n: Dims, /) -> Any:
+        """Return how many tokens a windowed attention looks back, in a model of these sizes: numbers, or arrays."""
+        return n.S
+
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
