@@ -27,7 +27,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.sizes import Sizes, sizes
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
+from fwplan.model.modules.decoder import Decoder
 from fwplan.spec import DeviceSpec, RunSpec
 from fwplan.train.precision import autocast, weight_dtype
 
@@ -108,10 +109,10 @@ def forward_graph(spec: RunSpec, *, flash_on_cuda: bool = False) -> torch.fx.Gra
     return graphs[0]
 
 
-def _model(spec: RunSpec) -> GPT:
+def _model(spec: RunSpec) -> Decoder:
     torch.set_default_dtype(weight_dtype(spec.train.dtype))
     try:
-        return GPT(spec)
+        return build_model(spec)
     finally:
         torch.set_default_dtype(torch.float32)
 
@@ -120,7 +121,7 @@ def _model(spec: RunSpec) -> GPT:
 def _uninitialised() -> Iterator[None]:
     """Leave weights as they are allocated: a trace needs none, and fake tensors cannot draw them."""
     owners: list[tuple[Any, str]] = [(kind, "reset_parameters") for kind in (nn.Linear, nn.Embedding, nn.LayerNorm)]
-    owners.append((GPT, "_initialise"))
+    owners.append((Decoder, "_initialise"))
     kept = [getattr(owner, name) for owner, name in owners]
     for owner, name in owners:
         setattr(owner, name, lambda *_arguments: None)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from fwplan import __version__
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.fields import Bytes, Spec
 from fwplan.files import write_json
 from fwplan.json_text import parse_json
 from fwplan.spec import RunSpec, check_version, spec_error
 from fwplan.spec.flat import flat
+from fwplan.version import __version__
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate

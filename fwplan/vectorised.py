@@ -11,7 +11,7 @@ from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.sizes import Sizes, has_bias, sizes
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
@@ -21,7 +21,7 @@ from fwplan.spec import defaults
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fwplan.calibration import Calibration
+    from fwplan.budget import Corrections
     from fwplan.estimators.overhead import Range
     from fwplan.spec import RunSpec
 
@@ -72,14 +72,14 @@ def _compiled(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     return np.where((L - 1) % every == 0, topmost, other)
 
 
-def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
+def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
     """Return what runs like spec with these peaks need of the device, as estimate() says for each alone.
 
     above: what bytes_above() says of their micro-batches.
     """
     cuda = spec.device is None or spec.device.type == "cuda"
     high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
-    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
+    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", learned).needed
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         P=model.parameters(model.sized(L, H, C)),
         W=elements(model.block(model.sized(L, H, C))),
         positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if model.bias else 0),
+        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
         K=L - R,
         R=R,
         evaluates=bool((B < E).any()),

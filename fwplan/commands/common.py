@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.explanation import command_to
 from fwplan.plan import Plan, run_directory
 from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
 from fwplan.units import GIB, parse_gib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fwplan.configs import LoadedConfig, Unknown
@@ -90,15 +90,6 @@ def _way_out(loaded: LoadedConfig, again: Callable[[Sequence[str]], str]) -> str
 
 def _said(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
     yield from ((one.key, one.value) for one in loaded.unknown if one.value is not None)
-
-
-def command_to(verb: str, config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
-    """Return the command of a verb for a config, with the files that come after it, options and --key=value."""
-    files = [one for one in overrides if not one.startswith("--")]
-    words = ["fwplan", verb, str(config), *files]
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    changes = [one for one in overrides if one.startswith("--")]
-    return shlex.join([*words, *(["--", *changes] if changes else [])])
 
 
 def refuse_output(output: Path) -> None:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.allocator.environment import environment
-from fwplan.calibration import record
-from fwplan.commands.common import command_to, decided
+from fwplan.commands.common import decided
 from fwplan.configs import load_config
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files, fineweb_pattern
+from fwplan.explanation import command_to
 from fwplan.files import user_path
 from fwplan.plan import Plan, Prediction, run_directory
+from fwplan.store import record
 from fwplan.target import Target, detected, this_cpu
 from fwplan.units import gib, si
 

@@ -25,7 +25,7 @@ from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
 from fwplan.estimators.compiled_loss import chunked_or_full, defers_head, head_gradient_lines
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import STEP_PHASES, Phase
-from fwplan.estimators.sizes import largest
+from fwplan.estimators.sizes import has_bias, largest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +52,7 @@ def compiled_lines(s: Sizes, spec: RunSpec) -> list[Line]:
         *_gradient_lines(s),
         *head_gradient_lines(s),
         *_saved_lines(s),
-        *_block_lines(s, bias=spec.model.bias),
+        *_block_lines(s, bias=has_bias(spec)),
         *_backward_lines(s),
         *_attention_lines(s, spec),
         *chunked_or_full(s, spec.train),

@@ -92,7 +92,7 @@ def sizes(spec: RunSpec) -> Sizes:
         P=model.parameters(model.dims),
         W=elements(model.block(model.dims)),
         positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if model.bias else 0),
+        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
         p=weights.width,
         r=weights.width,  # the residual stream is as wide as the embeddings' weights
         a=products.width,
@@ -112,6 +112,11 @@ def sizes(spec: RunSpec) -> Sizes:
         evaluates=evaluated > 0,
         evaluated=evaluated,
     )
+
+
+def has_bias(spec: RunSpec) -> bool:
+    """Return whether it is a GPT-2 with biases: no other architecture's compiled step is modelled here."""
+    return spec.model.architecture == "gpt2" and spec.model.bias
 
 
 def _evaluated_tokens(spec: RunSpec) -> int:

@@ -27,7 +27,7 @@ def _deviations(spec: RunSpec) -> Iterator[str]:
     model, train = spec.model, spec.train
     marks = {
         "checkpointed": train.checkpointing != "none",
-        "bias": model.bias,
+        "bias": model.architecture == "gpt2" and model.bias,  # elsewhere it is no choice
         "untied embeddings": not model.tied_embeddings,
         "unaligned vocabulary": model.vocab_size % 8 != 0,  # tensor cores take rows of 16 bytes
         "dropout": model.dropout > 0,

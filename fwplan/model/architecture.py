@@ -73,7 +73,8 @@ class Architecture(Spec):
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
-    head: ClassVar[str]  # and of the head's, where it is not tied
+    stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
+    head: ClassVar[str] = "lm_head.weight"  # where it is not tied
 
     def _heads_divide_width(self) -> Self:
         """Return this shape, or raise ValueError: most architectures cut their width into heads."""
@@ -130,8 +131,12 @@ class Architecture(Spec):
     @property
     def structure(self) -> Self:
         """The model without its sizes: one object for all models that differ in nothing else."""
-        found: Self = _structure(type(self), self.dropout > 0, *[getattr(self, name) for name in self.kind])
+        found: Self = _structure(type(self), self.dropout > 0, *self._kinds())
         return found
+
+    def _kinds(self) -> tuple[Any, ...]:
+        """Return the values of `kind`; where a size is among them, one that stands for all that make no difference."""
+        return tuple(getattr(self, name) for name in self.kind)
 
     def parameters(self, n: Dims) -> Any:
         """Return the elements of all weights of a model of this kind and these sizes."""

@@ -2,6 +2,23 @@
 
 from __future__ import annotations
 
-from fwplan.model.gpt2 import GPT2
+from typing import Annotated, Any
 
-AnyArchitecture = GPT2
+from pydantic import Discriminator, Tag
+
+from fwplan.model.gpt2 import GPT2
+from fwplan.model.llama import Llama
+from fwplan.model.pythia import Pythia
+
+
+def architecture(model: Any) -> str:
+    """Return the architecture that a document, or a model, names; one that names none is GPT-2."""
+    if isinstance(model, dict):
+        return str(model.get("architecture", "gpt2"))
+    return str(getattr(model, "architecture", "gpt2"))
+
+
+AnyArchitecture = Annotated[
+    Annotated[GPT2, Tag("gpt2")] | Annotated[Llama, Tag("llama")] | Annotated[Pythia, Tag("pythia")],
+    Discriminator(architecture),
+]

@@ -30,7 +30,7 @@ class GPT2(Architecture):
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings", "bias")
     embedding: ClassVar[str] = "trunk.wte.weight"
-    head: ClassVar[str] = "lm_head.weight"
+    stack: ClassVar[str] = "trunk.h"
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

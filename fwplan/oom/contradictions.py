@@ -12,8 +12,8 @@ from fwplan.units import gib, si
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.commands.explain import Explanation
     from fwplan.estimation import Estimate
+    from fwplan.explanation import Explanation
     from fwplan.oom.log import Log
     from fwplan.oom.tensors import Candidate
     from fwplan.spec import RunSpec

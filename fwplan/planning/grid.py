@@ -10,9 +10,9 @@ import numpy as np
 from fwplan.calibration import on_device
 from fwplan.estimators.memory import bytes_above
 from fwplan.estimators.speed import model_per_token, step_parts
-from fwplan.planning.learned import needed_bytes, time_ratio
+from fwplan.planning.learned import corrections_of, time_ratio
 from fwplan.target import hardware
-from fwplan.vectorised import peak_allocated
+from fwplan.vectorised import needed, peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -108,7 +108,20 @@ def _plane(
     micro, optimizer = _seconds(space, mode, speed, known)
     ratio = time_ratio(space, mode, past, speed, known)
     above = bytes_above(mode, space.B * mode.sequence_length)
-    return needed_bytes(mode, peak, above, past), micro * ratio, optimizer * ratio
+    return _needed(mode, peak, above, past), micro * ratio, optimizer * ratio
+
+
+def _needed(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -> Any:
+    """Return the most bytes of the device that runs of a mode with these peaks may need.
+
+    above: bytes that the formula may not know of, an array that fits the peak's.
+    """
+    if not past:
+        return needed(mode, peak, above, None).high
+    need, above = np.empty(peak.shape), np.broadcast_to(above, peak.shape)
+    for here, learned in corrections_of(mode, peak, past):
+        need[here] = needed(mode, peak[here], above[here], learned).high
+    return need
 
 
 def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:

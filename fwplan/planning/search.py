@@ -10,7 +10,6 @@ from pydantic import ValidationError
 
 from fwplan import recipe
 from fwplan.budget import available_bytes
-from fwplan.calibration import load_measurements
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET, E
@@ -30,6 +29,7 @@ from fwplan.planning.reasons import (
 from fwplan.planning.space import space_of
 from fwplan.planning.suggestion import Candidate, Suggestion
 from fwplan.spec import defaults, spec_error
+from fwplan.store import load_measurements
 from fwplan.units import gib
 
 if TYPE_CHECKING:

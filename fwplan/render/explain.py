@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fwplan.audit import Claim
-    from fwplan.commands.explain import Explanation
     from fwplan.configs import LoadedConfig
     from fwplan.estimation import Estimate
+    from fwplan.explanation import Explanation
     from fwplan.fixes import Fix
 
 

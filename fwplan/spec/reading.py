@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
-from fwplan.model.gpt2 import GPT2
-from fwplan.spec.data import DataSpec
-from fwplan.spec.device import DeviceSpec
 from fwplan.spec.flat import PARTS, flat_name
 from fwplan.spec.run import SCHEMA_VERSION, RunSpec
-from fwplan.spec.train import TrainSpec
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
-
-    from pydantic_core import ErrorDetails
-
-    from fwplan.fields import Spec
+from fwplan.spec.unions import follow
 
 
 def parse_spec(document: Any, where: str) -> RunSpec:
@@ -58,56 +48,36 @@ def spec_error(
 ) -> FwplanError:
     """Return pydantic's first complaint as one clear FwplanError, by the names that the document uses."""
     first, *rest = error.errors()
-    path = _place(first["loc"])
-    field = ".".join(_named(path, document))
+    path, _ = follow(RunSpec, first["loc"])
+    field = _named(path, document)
     message = first["msg"].removeprefix("Value error, ")
+    if field and first["type"] in {"model_type", "model_attributes_type"}:  # pydantic's own words name a class
+        message = "Input should be an object"
     if first["type"] == "extra_forbidden":
         message = f"unknown key {field!r}"
-        hint = f"known keys there: {', '.join(_known_keys(path[:-1], first['loc']))}"
+        _, owner = follow(RunSpec, first["loc"][:-1])
+        hint = f"known keys there: {', '.join(owner.model_fields)}"
+    elif first["type"] == "union_tag_invalid":
+        chosen = first["ctx"]["discriminator"].strip("'()")  # a key, or the function that reads it
+        chosen = field.rpartition(".")[2] if chosen == "name" else chosen
+        message = f"{field}: unknown {chosen} {first['ctx']['tag']!r}"
+        hint = f"known there: {first['ctx']['expected_tags']}"
     else:
-        message = f"{field}: {_input(first) or message}{_shown(first)}" if field else message + _shown(first)
+        shown = "" if isinstance(first["input"], dict) else f" (got {_short(first['input'])})"
+        message = f"{field}: {message}{shown}" if field else message
     if rest:
         message += f" (and {len(rest)} more)"
     return FwplanError(message, where=where, hint=hint)
 
 
-def _input(error: ErrorDetails) -> str | None:
-    """Return what should have been given, where pydantic's own words name a class or a discriminator."""
-    if error["type"] in {"model_type", "model_attributes_type"}:
-        return "Input should be an object"
-    if error["type"] == "union_tag_invalid":
-        *most, last = error["ctx"]["expected_tags"].split(", ")
-        return f"Input should be {', '.join(most)} or {last}"
-    return None
-
-
-def _shown(error: ErrorDetails) -> str:
-    """Return what was given, if it is no whole section."""
-    given = error["ctx"]["tag"] if error["type"] == "union_tag_invalid" else error["input"]
-    return "" if isinstance(given, dict) else f" (got {_short(given)})"
-
-
-def _place(loc: Iterable[int | str]) -> list[str]:
-    """Return the path to a field as a document has it: without the names that chose a part's class."""
-    path: list[str] = []
-    tags: Collection[str] = ()
-    for step in map(str, loc):
-        if step not in tags:
-            path.append(step)
-        tags = PARTS.get(step, ())
-    return path
-
-
-def _named(path: list[str], document: Any) -> list[str]:
-    """Return the path with a recipe's field by its flat name, unless the document has the part as an object."""
-    match path:
-        case ["train", part, field] if part in PARTS:
+def _named(path: str, document: Any) -> str:
+    """Return a field's path with its flat name, unless the document has the recipe's part as an object."""
+    match path.split("."):
+        case [*section, part, field] if part in PARTS:
             train = document.get("train") if isinstance(document, dict) else None
             if isinstance(train, dict) and isinstance(train.get(part), dict):
                 return path
-            return ["train", flat_name(part, field)]
-        case [part, field] if part in PARTS:
-            return [flat_name(part, field)]
+            return ".".join([*section, flat_name(part, field)])
     return path
 
 
@@ -115,12 +85,3 @@ def _short(value: object, most: int = 60) -> str:
     """Return a value as it would be typed, cut where nobody reads on."""
     shown = repr(value)
     return shown if len(shown) <= most else f"{shown[: most - 3]}..."
-
-
-def _known_keys(path: list[str], loc: tuple[int | str, ...]) -> list[str]:
-    parts: dict[str, type[Spec]] = {"model": GPT2, "train": TrainSpec, "device": DeviceSpec, "data": DataSpec}
-    owner: type[Spec] = RunSpec
-    for step in path:
-        classes = PARTS.get(step, {})
-        owner = next((kind for tag, kind in classes.items() if tag in loc), parts.get(step, owner))
-    return list(owner.model_fields)

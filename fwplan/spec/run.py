@@ -70,6 +70,17 @@ class RunSpec(Spec):
         return self.train.attention == "math" or (on_cpu and self.model.dropout > 0)
 
     @property
+    def groups_in_kernel(self) -> bool:
+        """Whether attention's kernel takes fewer key-value heads than heads: FlashAttention does, and a CPU's kernel.
+
+        Where it does not, each key-value head is repeated for all heads that share it. torch's efficient kernel takes
+        none (check_batch_size_and_num_heads_dense, aten/src/ATen/native/transformers/cuda/sdp_utils.cpp).
+        """
+        device = "cuda" if self.device is None else self.device.type
+        takes = device == "cpu" or (device == "cuda" and self.train.dtype != "float32")
+        return takes and self.train.attention == "flash" and not self.materialises_scores
+
+    @property
     def tokens_per_micro_batch(self) -> int:
         """B*T."""
         return self.train.micro_batch_size * self.sequence_length

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import workspaces
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.spec import defaults
 from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
@@ -45,7 +45,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         )
     device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
     with torch.device("meta"):
-        model = GPT(spec).to(dtype=weight_dtype(train.dtype))
+        model = build_model(spec).to(dtype=weight_dtype(train.dtype))
     scaler = grad_scaler(train.dtype, "cpu")
 
     def trainer(model: Any, optimizer: Any) -> Trainer:

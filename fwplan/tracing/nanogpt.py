@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 import torch.nn.functional as F
 
+from fwplan.model.modules.gpt2 import GPT2Trunk
 from fwplan.train.precision import autocast
 from fwplan.train.step import update
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from fwplan.model.gpt import GPT
+    from fwplan.model.modules.decoder import Decoder
     from fwplan.train.step import Trainer
 
 
@@ -36,14 +37,18 @@ def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]
     update(trainer)
 
 
-def _forward(model: GPT, idx: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def _forward(model: Decoder, idx: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Return logits and loss as GPT.forward of nanoGPT's model.py does (at 3adf61e), variable by variable."""
-    pos = torch.arange(0, idx.size(1), dtype=torch.long, device=idx.device)
-    tok_emb = model.trunk.wte(idx)
-    pos_emb = model.trunk.wpe(pos)
-    x = model.trunk.drop(tok_emb + pos_emb)
-    x = model.trunk.blocks(x)
-    x = model.trunk.ln_f(x)
+    trunk = model.trunk
+    if isinstance(trunk, GPT2Trunk):
+        pos = torch.arange(0, idx.size(1), dtype=torch.long, device=idx.device)
+        tok_emb = trunk.wte(idx)
+        pos_emb = trunk.wpe(pos)
+        x = trunk.drop(tok_emb + pos_emb)
+        x = trunk.blocks(x)
+        x = trunk.ln_f(x)
+    else:
+        x = trunk(idx)
     logits = model.lm_head(x)
     loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
     return logits, loss

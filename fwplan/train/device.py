@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fwplan.devices.cpu import cpu_name
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.machine import cpu_name
 from fwplan.train.optim import build_optimizer
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import autocast, grad_scaler, set_matmul_precision, weight_dtype
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from fwplan.model.modules.decoder import Decoder
     from fwplan.spec import RunSpec
 
 
@@ -25,7 +26,7 @@ class Trainer:
 
     spec: RunSpec
     device: torch.device
-    model: GPT
+    model: Decoder
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
@@ -33,7 +34,7 @@ class Trainer:
 def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
     """Return a Trainer with freshly initialised weights on the device; seeded by the caller."""
     set_matmul_precision(device.type, tf32=spec.train.tf32)  # before anything is compiled: it is part of the graph
-    model = GPT(spec).to(device=device, dtype=weight_dtype(spec.train.dtype))
+    model = build_model(spec).to(device=device, dtype=weight_dtype(spec.train.dtype))
     if spec.train.compile:
         _compile(model, spec)
     return Trainer(
@@ -45,7 +46,7 @@ def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
     )
 
 
-def _compile(model: GPT, spec: RunSpec) -> None:
+def _compile(model: Decoder, spec: RunSpec) -> None:
     """Compile the model whole, or its trunk alone where a chunked loss stays eager."""
     part = model.trunk if spec.train.loss.name == "chunked" else model
     part.compile(dynamic=False)  # evaluation may use another batch size: that must not make the step's graph dynamic

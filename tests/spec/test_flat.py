@@ -76,7 +76,7 @@ def test_what_cannot_be_is_refused(fields, said):
     [
         ({"learning_rate": -1.0}, "train.learning_rate: Input should be greater than 0 (got -1.0)"),
         ({"optimizer": {"learning_rate": -1.0}}, "train.optimizer.learning_rate: Input should be greater than 0"),
-        ({"optimizer": "adam"}, "train.optimizer: Input should be 'adamw', 'adamw_8bit' or 'sgd' (got 'adam')"),
+        ({"optimizer": "adam"}, "train.optimizer: unknown optimizer 'adam'"),
         ({"optimizer": 3}, "train.optimizer: Input should be an object (got 3)"),
         ({"optimizer": {"name": "sgd", "beta1": 0.1}}, "unknown key 'train.optimizer.beta1'"),
     ],

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 import fwplan
-from fwplan.calibration import load_measurements
 from fwplan.errors import FwplanError
 from fwplan.plan import Plan, plan_id
 from fwplan.spec import RunSpec, parse_spec
 from fwplan.spec.flat import flat
+from fwplan.store import load_measurements
 from fwplan.train.run_dir import SPEC, open_run_dir
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "version_1"
