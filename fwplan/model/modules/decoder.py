@@ -52,7 +52,7 @@ class Decoder(nn.Module):
         self.lm_head = nn.Linear(spec.model.n_embd, spec.model.vocab_size, bias=False)
         if spec.model.tied_embeddings:
             self.lm_head.weight = self.get_parameter(spec.model.embedding)
-        self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss == "chunked" else 0
+        self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss.name == "chunked" else 0
         self._initialise(spec.model.n_layer)
 
     def _initialise(self, n_layer: int) -> None:
