@@ -134,8 +134,12 @@ class Architecture(Spec):
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
-        """Return what lies beside the weights and is not trained, in the products' element type."""
+        """Return what lies beside the weights and is not trained, such as tables of positions."""
         return {}
+
+    def tables_in(self, products: Dtype, /) -> Dtype:
+        """Return the element type of the buffers, given that of products."""
+        return products
 
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""

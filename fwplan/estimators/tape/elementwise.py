@@ -125,6 +125,20 @@ class Elementwise:
 
         return tape.op([factor, x], tape.make(makes, shape, dtype), backward, kept)
 
+    def turned(self, x: Tensor, table: Tensor, makes: str) -> Tensor:
+        """Return x times a table that asks for no gradient, in the wider of their element types; it keeps the table."""
+        tape, shape, own = self.tape, x.shape, x.dtype
+        dtype = max(own, table.dtype, key=lambda kind: kind.width)
+        kept = tape.keep(table.storage)
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {makes}", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made if dtype == own else tape.make(f"gradient: {makes}, cast", shape, own)]
+
+        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
+
     def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None) -> Tensor:
         """Return a function of each element that keeps nothing of x, such as x times a number; or a mask alone."""
         kept = None if mask is None else self.tape.keep(mask)

@@ -67,7 +67,9 @@ class _Program:
         self.ops = Eager(tape, mode.kernel)
         model = mode.model
         tape.autocast &= model.autocasts
-        self.weights = {name: tape.buffer(shape) for name, shape in model.buffers(DIMS).items()}
+        self.weights = {
+            name: tape.buffer(shape, model.tables_in(tape.products)) for name, shape in model.buffers(DIMS).items()
+        }
         self.weights |= self._made(model.below(DIMS))
         self.blocks = self._blocks()
         self.weights |= self._made(model.above(DIMS))
