@@ -186,7 +186,8 @@ def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards:
     if train.optimizer.name == "adamw_8bit":
         traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
     moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
-    if train.optimizer.name == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: nothing is hidden
+    if train.optimizer.name == "adamw_8bit":
+        # bitsandbytes waits for the GPU after each tensor: neither hides the other
         return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
     host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
     return _larger(moving, host)
