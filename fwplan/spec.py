@@ -204,9 +204,7 @@ def check_version(document: Any, where: str) -> None:
             )
 
 
-def spec_error(
-    error: ValidationError, where: str, hint: str = "see the README's table of spec.json's fields"
-) -> FwplanError:
+def spec_error(error: ValidationError, where: str, hint: str = "see docs/spec-reference.md") -> FwplanError:
     """Return pydantic's first complaint as one clear FwplanError."""
     first, *rest = error.errors()
     field, _ = follow(RunSpec, first["loc"])

@@ -64,7 +64,7 @@ def _checked(name: str, value: Any) -> Any:
     """Return a field's value if it is one."""
     fields = next((spec.model_fields for spec in (ModelSpec, TrainSpec) if name in spec.model_fields), None)
     if fields is None:
-        raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
+        raise FwplanError(f"unknown field {name!r}", hint="docs/spec-reference.md lists them")
     field: TypeAdapter[Any] = TypeAdapter(
         fields[name].rebuild_annotation(), config=ConfigDict(strict=True, allow_inf_nan=False)
     )
@@ -73,5 +73,5 @@ def _checked(name: str, value: Any) -> Any:
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise FwplanError(
-            f"{name}: {message} (got {value!r})", where="--set", hint="see the README's table of spec.json's fields"
+            f"{name}: {message} (got {value!r})", where="--set", hint="see docs/spec-reference.md"
         ) from None
