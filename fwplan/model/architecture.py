@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
+    from fwplan.spec import TrainSpec
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -67,12 +68,12 @@ Names = list["Tensor"]
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 
-    n_layer: Layers
-    n_head: Heads
-    n_embd: Width
-    vocab_size: Vocabulary = GPT2_VOCAB
-    context_length: Context = 1024
-    tied_embeddings: bool = True
+    n_layer: Layers  # blocks
+    n_head: Heads  # heads of queries
+    n_embd: Width  # width of the residual stream
+    vocab_size: Vocabulary = GPT2_VOCAB  # tokens; 50,304 is GPT-2's 50,257 rounded up to a multiple of 128
+    context_length: Context = 1024  # most tokens in a sequence
+    tied_embeddings: bool = True  # the head is the token embedding
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
@@ -129,13 +130,21 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
+    def misfit(self, _train: TrainSpec, /) -> str | None:
+        """Return what of a recipe such a model has no place for, as a sentence; None: nothing."""
+        return None
+
     def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
         """Return the element type of a weight of this name, given the run's of weights and of products."""
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
-        """Return what lies beside the weights and is not trained, in the products' element type."""
+        """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
         return {}
+
+    def tables_in(self, products: Dtype, /) -> Dtype:
+        """Return the element type of the buffers, given that of products."""
+        return products
 
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
