@@ -65,14 +65,14 @@ def _checked(name: str, value: Any) -> Any:
     """Return a field's value if it is one."""
     annotation = _annotation(name)
     if annotation is None:
-        raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
+        raise FwplanError(f"unknown field {name!r}", hint="docs/spec-reference.md lists them")
     field: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
     try:
         return field.validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise FwplanError(
-            f"{name}: {message} (got {value!r})", where="--set", hint="see the README's table of spec.json's fields"
+            f"{name}: {message} (got {value!r})", where="--set", hint="see docs/spec-reference.md"
         ) from None
 
 
