@@ -16,7 +16,7 @@ from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
 from fwplan.model.architecture import Dims, elements
-from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -52,7 +52,7 @@ def peak_allocated(spec: RunSpec, sizes: Dims, *, micro_batch_size: Any) -> Ints
 def _eager(spec: RunSpec, n: Dims, B: Any) -> Ints:
     E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(spec, n, B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    letters = numbers(spec, n, B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N))
     beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
     found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
     return found
@@ -66,10 +66,6 @@ def _compiled(spec: RunSpec, n: Dims, B: Any) -> Ints:
     # whether the topmost block is recomputed decides which lines there are
     topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
     return np.where((n.L - 1) % every == 0, topmost, other)
-
-
-def _chunk(spec: RunSpec) -> int:
-    return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
@@ -110,7 +106,7 @@ def _many(spec: RunSpec, n: Dims, B: Any) -> Sizes:
         C=C,
         H=n.H,
         L=L,
-        n=np.minimum(_chunk(spec), N),
+        n=np.minimum(defaults.chunk_tokens(spec.train), N),
         P=model.parameters(n),
         W=elements(model.block(n)),
         positions=model.context_length * C,

@@ -69,12 +69,12 @@ Names = list["Tensor"]
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 
-    n_layer: Layers
-    n_head: Heads
-    n_embd: Width
-    vocab_size: Vocabulary = GPT2_VOCAB
-    context_length: Context = 1024
-    tied_embeddings: bool = True
+    n_layer: Layers  # blocks
+    n_head: Heads  # heads of queries
+    n_embd: Width  # width of the residual stream
+    vocab_size: Vocabulary = GPT2_VOCAB  # tokens; 50,304 is GPT-2's 50,257 rounded up to a multiple of 128
+    context_length: Context = 1024  # most tokens in a sequence
+    tied_embeddings: bool = True  # the head is the token embedding
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
