@@ -180,6 +180,10 @@ class Architecture(Spec):
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
 
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements that a scaling law counts as the model's size: all but learned positions."""
+        return self.parameters(n) - self.positions(n)
+
 
 A = TypeVar("A", bound=Architecture)
 

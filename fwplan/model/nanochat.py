@@ -172,6 +172,10 @@ class Nanochat(Architecture):
         """Return the head's weight."""
         return {self.head: (n.V, n.C)}
 
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements without value embeddings, which are looked up; nanochat's own horizon counts none."""
+        return self.parameters(n) - (n.L + 1) // 2 * n.V * n.G * n.D
+
     def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
         """Return the sum over all blocks, every other of which has a value embedding."""
         embedding = (n.L + 1) // 2
