@@ -214,6 +214,18 @@ class Eager:
         kept = self.tape.keep(out.storage)
         return self.tape.op([logits], out, self.one_gradient("logits", shape, dtype, kept), kept)
 
+    def returned(self, logits: Tensor) -> Tensor:
+        """Return logits that the forward returns beside the loss."""
+        return logits
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return what the trunk returns to a loss of its own."""
+        return x
+
+    def block_output(self, x: Tensor) -> Tensor:
+        """Return a block's output."""
+        return x
+
     def watch(self, x: Tensor, call: Callable[[], None]) -> Tensor:
         """Return x; call is called when backward comes through here."""
 
