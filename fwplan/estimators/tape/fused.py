@@ -147,9 +147,15 @@ class Fused(Eager):
             own.view = branch.view = True
             return [own, branch]
 
-        out = self.made_of(name, x.shape, x.dtype, x, y)
+        out = tape.unmade(name, x.shape, x.dtype, [x.storage, y.storage], self._dying_stream(x))
         _of(out).looked_up = is_looked_up(x) and is_looked_up(y)
         return tape.op([x, y], out, backward)
+
+    def _dying_stream(self, x: Tensor) -> Storage | None:
+        """Return the residual stream's buffer, over which its next sum is written, but of what a block is run again."""
+        if is_unmade(x.storage):
+            return getattr(x.storage, "over", None)
+        return x.storage if x.storage.kind.name == RESIDUAL and not self.tape.recomputes else None
 
     def embedding(self, weight: Leaf, ids: Tensor) -> Tensor:
         """Return the weight's rows, (..., C).
@@ -239,7 +245,10 @@ class Fused(Eager):
         assert w is not None  # noqa: S101  # a weight is there
         x = self.cast(x, dtype, keeps)
         self.keep(x, keeps)
-        x, w = self.write(x, w)
+        if tape.asks_for_no_more:  # a re-run block's last product is not run: its input waits for the weight's gradient
+            (w,) = self.write(w)
+        else:
+            x, w = self.write(x, w)
         kept = tape.keep(x.storage, w.storage)
         out = tape.make(makes, (*lead, outs), dtype)
         waits = weight.tensor is w and not tape.cuda
@@ -247,6 +256,10 @@ class Fused(Eager):
         def backward(given: Gradients) -> Gradients:
             tape.write(*[y.storage for y in given if y])
             gb = None if b is None else tape.make(f"gradient: {makes} bias", (outs,), dtype)
+            gx: Tensor | None = None
+            if is_unmade(kept[0]):
+                gx = tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
+                tape.write(kept[0])
             gw = self._weight_gradient(
                 f"gradient: {makes} weight", (outs, ins), given, kept, waits=waits and weight.due > 1
             )
@@ -254,7 +267,7 @@ class Fused(Eager):
             if outs in self.padded:
                 wide = (*lead, attention.up(outs, PADDED_TO))
                 given[:] = [tape.make(f"gradient: {makes}, padded", wide, dtype)]
-            gx = tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
+            gx = gx or tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
             given.clear()
             kept.clear()
             return [gx, gw, gb]
@@ -415,6 +428,11 @@ class Fused(Eager):
             out = run(x)
         _of(out).behind = block
         return out
+
+
+def is_unmade(storage: Storage) -> bool:
+    """Return whether no kernel has written a value yet."""
+    return isinstance(storage, Unmade) and storage.made is None
 
 
 def is_looked_up(x: Tensor) -> bool:

@@ -98,6 +98,17 @@ class GraphTape(Tape):
         """Whether what a node keeps now is there until its backward."""
         return self.recording and (self._block is None or self._block.filling)
 
+    @property
+    def recomputes(self) -> bool:
+        """Whether what is run now is a block that is recomputed."""
+        return self._block is not None
+
+    @property
+    def asks_for_no_more(self) -> bool:
+        """Whether what is kept next is the last that a block that is run again is asked for."""
+        block = self._block
+        return block is not None and block.filling and block.filled + 1 == len(block.asked)
+
     def soon(self, value: Tensor) -> None:
         """Let the next kernel write this."""
         self._pending.append(value.storage)
