@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocabulary, Width
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
+    from fwplan.spec import TrainSpec
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -67,12 +69,12 @@ Names = list["Tensor"]
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 
-    n_layer: Layers
-    n_head: Heads
-    n_embd: Width
-    vocab_size: Vocabulary = GPT2_VOCAB
-    context_length: Context = 1024
-    tied_embeddings: bool = True
+    n_layer: Layers  # blocks
+    n_head: Heads  # heads of queries
+    n_embd: Width  # width of the residual stream
+    vocab_size: Vocabulary = GPT2_VOCAB  # tokens; 50,304 is GPT-2's 50,257 rounded up to a multiple of 128
+    context_length: Context = 1024  # most tokens in a sequence
+    tied_embeddings: bool = True  # the head is the token embedding
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
@@ -81,6 +83,7 @@ class Architecture(Spec):
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
     stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
     head: ClassVar[str] = "lm_head.weight"  # where it is not tied
+    grow: ClassVar[Growth] = Growth()  # what a planner may vary
 
     def _heads_divide_width(self) -> Self:
         """Return this shape, or raise ValueError: most architectures cut their width into heads."""
@@ -129,12 +132,16 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
+    def misfit(self, _train: TrainSpec, /) -> str | None:
+        """Return what of a recipe such a model has no place for, as a sentence; None: nothing."""
+        return None
+
     def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
         """Return the element type of a weight of this name, given the run's of weights and of products."""
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
-        """Return what lies beside the weights and is not trained, such as tables of positions."""
+        """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
         return {}
 
     def tables_in(self, products: Dtype, /) -> Dtype:
@@ -144,11 +151,6 @@ class Architecture(Spec):
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
-
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Weights that are looked up and never multiplied: no FLOPs."""
-        return frozenset() if self.tied_embeddings else frozenset({self.embedding})
 
     def structure(self, T: int) -> Self:
         """Return the model without its sizes: one object for all models that differ in nothing else.
@@ -173,18 +175,6 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
-
-    def products(self, n: Dims) -> Any:
-        """Return the elements of a block's matrices."""
-        return sum(prod(shape) for shape in self._multiplied(self.block(n)).values() if len(shape) > 1)
-
-    def multiplied(self, n: Dims) -> Any:
-        """Return the elements of those weights that a token's forward multiplies by: 2 FLOPs each."""
-        outer = elements(self._multiplied(self.below(n) | self.above(n)))
-        return outer + self.over_blocks(n, lambda shapes: elements(self._multiplied(shapes)))
-
-    def _multiplied(self, shapes: Shapes) -> Shapes:
-        return {name: shape for name, shape in shapes.items() if name not in self.not_multiplied}
 
 
 A = TypeVar("A", bound=Architecture)

@@ -40,11 +40,6 @@ class GPT2(Architecture):
         """Return the sizes for depth L, H heads and width C: every head has keys and values, feed-forwards are 4 C."""
         return Dims(L, C, H, H, C // H, 4 * C, self.vocab_size, self.context_length)
 
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Both embeddings are looked up; the tokens' one multiplies too where it is the head."""
-        return super().not_multiplied | {"trunk.wpe.weight"}
-
     def below(self, n: Dims) -> Shapes:
         """Return the embeddings of tokens and positions."""
         return {self.embedding: (n.V, n.C), "trunk.wpe.weight": (n.S, n.C)}

@@ -27,10 +27,10 @@ def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]
     """
     train = trainer.spec.train
     for idx, targets in micro_batches:
-        with autocast(train.dtype, trainer.device.type):
+        with autocast(trainer.spec, trainer.device.type):
             logits, loss = _forward(trainer.model, idx, targets)
             loss = loss / train.grad_accum_steps
-        if train.keeps_logits:
+        if train.loss.keeps_logits:
             held[:] = [logits]
         del logits
         trainer.scaler.scale(loss).backward()
@@ -50,5 +50,7 @@ def _forward(model: Decoder, idx: Tensor, targets: Tensor) -> tuple[Tensor, Tens
     else:
         x = trunk(idx)
     logits = model.lm_head(x)
+    if model.widens_logits:  # as scripts do that do not call autocast's cross-entropy
+        logits = logits.float()
     loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
     return logits, loss

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Literal
 
 from fwplan.estimators.dtypes import BOOL, FLOAT32, INT64
-from fwplan.estimators.tape.size import Size, expression
+from fwplan.estimators.tape.size import ZERO, Size, expression
 from fwplan.estimators.tape.tape import Tensor
 
 if TYPE_CHECKING:
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Gradients, Storage, Tape
 
@@ -46,7 +47,8 @@ def fused(
 ) -> Tensor:
     """Return attention by one kernel: kept are q, k, v, the output and a log-sum-exp a row.
 
-    A boolean mask is kept in the products' type, 0 or minus infinity; FlashAttention takes none.
+    A boolean mask is kept in the products' type, as what is added to scores, on CUDA with rows padded to 8 elements
+    (preprocess_mask, aten/src/ATen/native/transformers/attention.cpp); FlashAttention takes none.
 
     FlashAttention 2's backward sums dq in fp32, rows rounded up to 128 tokens and heads to 32 elements, and a number a
     row; grouped queries make dk and dv for every head, then sum those that share one:
@@ -55,7 +57,7 @@ def fused(
     """
     (B, T, width), dtype, cuda = q.shape, q.dtype, tape.cuda
     shapes = q_shape, *_ = [x.shape for x in (q, k, v)]
-    masks = [] if mask is None else [tape.save("attention masks", (T, T), dtype)]
+    masks = [] if mask is None else [_added_mask(tape, T, dtype)]
     out = tape.save("attention outputs", q.shape, dtype)
     rows = tape.save(STATISTICS, (B, n_head, up(T, 32) if cuda and not flash else T), FLOAT32)
     random = [tape.save("attention's random state", (), INT64) for _ in range(2 if cuda else 0)]
@@ -74,6 +76,14 @@ def fused(
         return made
 
     return tape.op([q, k, v], Tensor(out, q.shape, dtype), backward, kept)
+
+
+def _added_mask(tape: Tape, T: Size, dtype: Dtype) -> Storage:
+    pads = expression(f"{T!r} % 8 > 0") if tape.cuda else ZERO
+    unpadded = tape.new("attention mask, before padding", (pads * T, T), dtype)
+    padded = tape.save("attention masks", (T, up(T, 8) if tape.cuda else T), dtype)
+    del unpadded
+    return padded
 
 
 def by_formula(

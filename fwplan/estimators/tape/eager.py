@@ -178,7 +178,7 @@ class Eager(Elementwise):
         windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
         and values, which are repeated for each of them where the kernel takes no fewer heads of them.
         """
-        if grouped and (self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
+        if grouped and (windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
             k, v = (self.repeated(x, q.shape) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
