@@ -142,7 +142,7 @@ def micro_step(
     known keeps the products of the same B and C for modes that share them.
     """
     known = {} if known is None else known
-    N, L, V = B * T, n.L, n.V
+    N, L, V = B * T, n.L // work.blocks, n.V
     p, a = (kind.width for kind in DTYPES[train.dtype])
     block = work.of_block(n, compiled=train.compile)
     rate = product_rate(card, train)

@@ -55,8 +55,9 @@ def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int
     work = model_per_token(model, n, T=T)
     if train.checkpointing == "none":
         return work
-    block = work_of(model.structure(T)).of_block(n, compiled=train.compile)
-    return work + -(-n.L // train.checkpoint_every) * (2 * block.matrices + 4 * block.attended * T)
+    listed = work_of(model.structure(T))
+    block = listed.of_block(n, compiled=train.compile)
+    return work + -(-n.L // train.checkpoint_every) // listed.blocks * (2 * block.matrices + 4 * block.attended * T)
 
 
 def micro_step_flops(spec: RunSpec) -> float:
@@ -67,7 +68,7 @@ def micro_step_flops(spec: RunSpec) -> float:
 def model_per_token(model: Architecture, n: Dims, *, T: int) -> Any:
     """Return the model FLOPs of a token for these sizes, or arrays of them."""
     work = work_of(model.structure(T))
-    return 6 * work.weights_of(n).multiplied + 12 * n.L * work.of_block(n, compiled=True).attended * T
+    return 6 * work.weights_of(n).multiplied + 12 * (n.L // work.blocks) * work.of_block(n, compiled=True).seen(T)
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,6 @@ LOGIT_CAP = 15.0
 ROTARY_THETA = 100_000.0
 ROTARY_REACH = 10  # times the context: how far nanochat's tables of sines and cosines go
 _PADDED = 64  # the vocabulary is padded to a multiple of it
-_WINDOW_TILE = 128  # a short window is a quarter of the context, up to a multiple of it
 
 
 class Nanochat(Architecture):
@@ -90,7 +89,7 @@ class Nanochat(Architecture):
     @property
     def short_window(self) -> int:
         """Tokens that a layer of kind S looks back."""
-        return _up(-(-self.context_length // 4), _WINDOW_TILE)
+        return int(_short_window(self.context_length))
 
     def has_value_embedding(self, layer: int) -> bool:
         """Return whether a layer has one: every other, the top one among them."""
@@ -113,7 +112,7 @@ class Nanochat(Architecture):
         """
         shared = self.n_head // (self.n_kv_head or self.n_head)
         G = H // (1 + (shared - 1) * (H % shared == 0))
-        return Dims(L, C, H, G, C // H, 4 * C, _up(self.vocab_size, _PADDED), self.context_length)
+        return Dims(L, C, H, G, C // H, 4 * C, -(-self.vocab_size // _PADDED) * _PADDED, self.context_length)
 
     def misfit(self, train: TrainSpec, /) -> str | None:
         """Return what of a recipe nanochat has no place for."""
@@ -233,8 +232,8 @@ class Nanochat(Architecture):
         q = ops.pointwise(q, "q, k, v")
         k = ops.pointwise(k, "q, k, v")
         q, k = ops.viewed(q, *x.shape), ops.viewed(k, *v.shape)
-        windowed = self.window_pattern[layer] == "S"
-        y = ops.attention(q, k, v, n_head=n.H, windowed=windowed, grouped=self.grouped)
+        window = _short_window(n.S) if self.window_pattern[layer] == "S" else None
+        y = ops.attention(q, k, v, n_head=n.H, window=window, grouped=self.grouped)
         return ops.linear(y, w["attn.c_proj.weight"], keeps="attention outputs", makes="attention projection")
 
     def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
@@ -253,8 +252,9 @@ class Nanochat(Architecture):
         return ops.pointwise(small, "capped logits")
 
 
-def _up(n: int, to: int) -> int:
-    return -(-n // to) * to
+def _short_window(context: Any) -> Any:
+    """Return a quarter of the context, up to a multiple of 128."""
+    return (context + 511) // 512 * 128
 
 
 def _norm(ops: Eager, x: Tensor) -> Tensor:

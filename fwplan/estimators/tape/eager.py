@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Gradients, Leaf, Shape, Tape
 
+SORTED_IDS = "embedding's sorted ids"
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
 
 
@@ -42,7 +43,7 @@ class Eager(Elementwise):
 
         def backward(given: Gradients) -> Gradients:
             sorts = expression(f"({count!r}) > {_SORTED_FROM}")
-            scratch = tape.new("embedding's sorted ids", (2 * sorts * count,), INT64) if tape.cuda else None
+            scratch = tape.new(SORTED_IDS, (2 * sorts * count,), INT64) if tape.cuda else None
             made = tape.make("gradient: embedding, dense", shape, dtype)
             del scratch
             given.clear()
@@ -170,23 +171,24 @@ class Eager(Elementwise):
         *,
         n_head: Size,
         dropout: float = 0.0,
-        windowed: bool = False,
+        window: Size | None = None,
         grouped: bool = False,
     ) -> Tensor:
         """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel.
 
-        windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
-        and values, which are repeated for each of them where the kernel takes no fewer heads of them.
+        window: how many others each token looks back at, which a mask tells the kernel; None: all. grouped: heads share
+        keys and values, which are repeated for each of them where the kernel takes no fewer heads of them.
         """
-        if grouped and (windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
+        masked = window is not None
+        if grouped and (masked or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
             k, v = (self.repeated(x, q.shape) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
         p = dropout if self.tape.training else 0.0
-        mask = attention.window_mask(self.tape, q.shape[1]) if windowed else None
+        mask = attention.window_mask(self.tape, q.shape[1]) if masked else None
         if self.kernel == "formula":
             return attention.by_formula(self, q, k, v, n_head, p, repeated=grouped)
-        flash = self.kernel == "flash" and mask is None
+        flash = self.kernel == "flash" and not masked
         return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask, grouped=grouped)
 
     def repeated(self, x: Tensor, shape: Shape) -> Tensor:

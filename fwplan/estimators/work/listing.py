@@ -9,11 +9,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.tape.attention import STATISTICS
-from fwplan.estimators.tape.eager import Eager
+from fwplan.estimators.tape.eager import SORTED_IDS, Eager
 from fwplan.estimators.tape.size import ONE
 from fwplan.estimators.tape.tape import Node, Tape
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage, Tensor
@@ -29,10 +31,11 @@ class Product(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Causal attention: heads of queries, and their width together."""
+    """Causal attention: heads of queries, their width together, and how far each token looks back (None: all)."""
 
     heads: Size
     width: Size
+    window: Size | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,9 +81,15 @@ class Listing(Tape):
         self._made.clear()
         return tensor
 
-    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
+    def weight(self, shape: Iterable[Size | int], count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, which no op makes."""
         leaf = super().weight(shape, count, dtype)
+        self._made.clear()
+        return leaf
+
+    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
+        """Return what lies beside the weights, which no op makes."""
+        leaf = super().buffer(shape, dtype)
         self._made.clear()
         return leaf
 
@@ -145,13 +154,13 @@ class Listed(Eager):
         return super().layer_norm(x, weight, bias, name=name, keeps=keeps)
 
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False,
+        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, window: Size | None = None,
         grouped: bool = False,
     ) -> Tensor:  # fmt: skip
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
-        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed, grouped=grouped)
+        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, window=window, grouped=grouped)
         self.listing.call_last("attention")
-        self.attentions.append(Attention(n_head, q.shape[-1]))
+        self.attentions.append(Attention(n_head, q.shape[-1], window))
         return out
 
     def _multiply(self, weight: Leaf, bias: Leaf | None) -> None:
@@ -161,7 +170,8 @@ class Listed(Eager):
 def of_tokens(storage: Storage) -> bool:
     """Return whether a tensor holds something for every token, and more than a statistic: traffic worth counting."""
     kind = storage.kind
-    return kind.name != STATISTICS and any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
+    counted = kind.name not in {STATISTICS, SORTED_IDS}
+    return counted and any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
 
 
 def _kind(out: Tensor, reads: list[Tensor]) -> OpKind:

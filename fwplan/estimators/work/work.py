@@ -6,7 +6,7 @@ The forward of a kind of model is run once with letters for sizes; what it lists
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,7 +19,7 @@ from fwplan.estimators.work.traffic import eager, fused
 from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Leaf, Tensor
@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
 
 class Numbers(NamedTuple):
-    """The work of one block of given sizes: numbers, or arrays of them.
+    """The work of one block of given sizes, or of all where they are not alike: numbers, or arrays of them.
 
     Attributes:
         products: (outs, ins, how often) of the weights that every token is multiplied with.
         matrices: elements of them all.
         heads: of all attentions.
         attended: width of all these heads together.
+        windowed: width of those that look at some keys only.
+        through_windows: these widths, each times its window.
         moved: bytes that a token moves between the products, forward and backward.
         kernels: all of them, the products' too.
     """
@@ -44,8 +46,14 @@ class Numbers(NamedTuple):
     matrices: Any
     heads: Any
     attended: Any
+    windowed: Any
+    through_windows: Any
     moved: Any
     kernels: int
+
+    def seen(self, T: int) -> Any:
+        """Return width times keys that a token looks at in a sequence of T, its own future among them."""
+        return (self.attended - self.windowed) * T + self.through_windows
 
 
 class Weights(NamedTuple):
@@ -67,6 +75,7 @@ class Work:
     """The work of a kind of model, in letters.
 
     Attributes:
+        blocks: that what follows is of: one, or all where they are not alike.
         products: of a block, and how often each.
         attentions: of a block.
         eager: a block's traffic, op by op.
@@ -75,6 +84,7 @@ class Work:
         dropout: whether there is any.
     """
 
+    blocks: int
     products: Counter[Product]
     attentions: list[Attention]
     eager: Traffic
@@ -83,7 +93,7 @@ class Work:
     dropout: bool
 
     def of_block(self, n: Dims, *, compiled: bool) -> Numbers:
-        """Return the work of one block of these sizes, run eagerly or compiled."""
+        """Return the work of `blocks` blocks of these sizes, run eagerly or compiled."""
         return Numbers(*(self._fused if compiled else self._eager)(*n))
 
     def weights_of(self, n: Dims) -> Weights:
@@ -108,6 +118,8 @@ class Work:
             _sum(outs * ins * times for outs, ins, times in products),
             _sum(attention.heads for attention in self.attentions),
             _sum(attention.width for attention in self.attentions),
+            _sum(width for _, width, window in self.attentions if window is not None),
+            _sum(width * window for _, width, window in self.attentions if window is not None),
         )
         moved = _per_token(traffic.forward + traffic.backward)
         kernels = traffic.forward_kernels + traffic.backward_kernels
@@ -135,47 +147,63 @@ def work_of(structure: Architecture) -> Work:
 
     Other precisions move other bytes, but the published speeds do not show it: fwplan/estimators/kernels.py.
     """
-    one, two = (_Forward(structure, blocks) for blocks in (1, 2))
-    return Work(
-        products=Counter(two.ops.products[len(one.ops.products) :]),
-        attentions=two.ops.attentions[len(one.ops.attentions) :],
+    if not structure.alike:
+        every = _Forward(structure, range(structure.n_layer))
+        return every.work(structure.n_layer, every.multiplied(*every.blocks), sum(map(len, every.blocks)))
+    one, two = _Forward(structure, [0]), _Forward(structure, [0, 0])  # neighbours fuse: a block is what a second adds
+    (block,) = one.blocks
+    return replace(
+        one.work(1, DIMS.L * one.multiplied(block), DIMS.L * len(block)),
         eager=eager(two.inside).minus(eager(one.inside)),
         fused=fused(two.inside).minus(fused(one.inside)),
-        weights=Weights(
-            structure.parameters(DIMS),
-            one.multiplied(one.outside) + DIMS.L * one.multiplied(one.block),
-            DIMS.L * len(one.block),
-        ),
-        dropout=structure.dropout > 0,
     )
 
 
 class _Forward:
-    """The forward of a model of so many blocks: the work of one is what a second adds, as neighbours fuse."""
+    """The forward of a model of these blocks."""
 
-    def __init__(self, model: Architecture, blocks: int) -> None:
+    def __init__(self, model: Architecture, layers: Sequence[int]) -> None:
         tape = Listing(*DTYPES["bfloat16"])
-        self.ops = Listed(tape)
-        self.outside = _weights(tape, model.below(DIMS) | model.above(DIMS))
+        tape.autocast &= model.autocasts
+        self.model, self.ops = model, Listed(tape)
+        self.outside = _weights(tape, model, model.below(DIMS) | model.above(DIMS))
         self.head = self.outside[model.embedding if model.tied_embeddings else model.head]
-        self.block: dict[str, Leaf] = {}
+        self.blocks: list[dict[str, Leaf]] = []
         self.inside: list[Op] = []  # the ops of the blocks
+        self.products: list[Product] = []  # of the blocks
 
         def run(embed: Callable[[], Tensor], block: Block) -> Tensor:
-            x, first = embed(), len(tape.ops)
-            for _ in range(blocks):
-                self.block = _weights(tape, model.block(DIMS))
-                x = block(x, self.block, 0)
-            self.inside = tape.ops[first:]
+            x, first, product = embed(), len(tape.ops), len(self.ops.products)
+            for layer in layers:
+                self.blocks.append(_weights(tape, model, model.block(DIMS, layer)))
+                x = block(x, self.blocks[-1], layer)
+            self.inside, self.products = tape.ops[first:], self.ops.products[product:]
             return x
 
-        model.hidden(self.ops, tape.given("batch", (B, T), INT64), self.outside, DIMS, run)
+        tables = model.tables_in(tape.products)
+        buffers = {name: tape.buffer(shape, tables) for name, shape in model.buffers(DIMS).items()}
+        model.hidden(self.ops, tape.given("batch", (B, T), INT64), self.outside | buffers, DIMS, run)
 
-    def multiplied(self, weights: Mapping[str, Leaf]) -> Size:
+    def work(self, blocks: int, multiplied: Size, tensors: Size | int) -> Work:
+        """Return what was listed as the work of so many blocks; the last two are of all blocks of a model."""
+        return Work(
+            blocks=blocks,
+            products=Counter(self.products),
+            attentions=self.ops.attentions,
+            eager=eager(self.inside),
+            fused=fused(self.inside),
+            weights=Weights(self.model.parameters(DIMS), self.multiplied(self.outside) + multiplied, tensors),
+            dropout=self.model.dropout > 0,
+        )
+
+    def multiplied(self, *weights: Mapping[str, Leaf]) -> Size:
         """Return the elements of those weights that multiply something: not of those that are looked up alone."""
-        used = (leaf for leaf in weights.values() if leaf is self.head or leaf in self.ops.multiplied)
+        used = (leaf for part in weights for leaf in part.values() if leaf is self.head or leaf in self.ops.multiplied)
         return _sum(leaf.tensor.numel for leaf in used)
 
 
-def _weights(tape: Listing, shapes: Shapes) -> dict[str, Leaf]:
-    return {name: tape.weight(shape) for name, shape in shapes.items()}
+def _weights(tape: Listing, model: Architecture, shapes: Shapes) -> dict[str, Leaf]:
+    return {
+        name: tape.weight(shape, dtype=model.held_in(name, tape.weights, tape.products))
+        for name, shape in shapes.items()
+    }
