@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from fwplan.fields import Context, Heads, Vocabulary  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -77,11 +77,6 @@ class Nanochat(Architecture):
         return self
 
     @property
-    def grouped(self) -> bool:
-        """Whether several heads of queries share one of keys and values."""
-        return self.n_kv_head not in {None, self.n_head}
-
-    @property
     def padded(self) -> bool:
         """Whether the head has rows for no token, whose logits are cut off."""
         return self.vocab_size % _PADDED > 0
@@ -103,7 +98,8 @@ class Nanochat(Architecture):
 
     def _kinds(self, T: int, /) -> tuple[Any, ...]:
         masks = "".join("L" if window is None else "S" for window in self.windows(T))
-        return self.n_layer, 2 if self.grouped else 1, 1, self.vocab_size if self.padded else _PADDED, masks
+        heads = STANDS_FOR[sharing(self.n_head, self.n_kv_head)]
+        return self.n_layer, *heads, self.vocab_size if self.padded else _PADDED, masks
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
         """Return the sizes for depth L, H heads and width C.
@@ -233,7 +229,7 @@ class Nanochat(Architecture):
         k = ops.pointwise(k, "q, k, v")
         q, k = ops.viewed(q, *x.shape), ops.viewed(k, *v.shape)
         window = _short_window(n.S) if self.window_pattern[layer] == "S" else None
-        y = ops.attention(q, k, v, n_head=n.H, window=window, grouped=self.grouped)
+        y = ops.attention(q, k, v, n_head=n.H, window=window, sharing=sharing(self.n_head, self.n_kv_head))
         return ops.linear(y, w["attn.c_proj.weight"], keeps="attention outputs", makes="attention projection")
 
     def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:

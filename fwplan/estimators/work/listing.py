@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage, Tensor
+    from fwplan.model.architecture import Sharing
 
 OpKind = Literal["pointwise", "view", "weight", "product", "attention"]
 
@@ -155,10 +156,10 @@ class Listed(Eager):
 
     def attention(
         self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, window: Size | None = None,
-        grouped: bool = False,
+        sharing: Sharing = "own",
     ) -> Tensor:  # fmt: skip
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
-        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, window=window, grouped=grouped)
+        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, window=window, sharing=sharing)
         self.listing.call_last("attention")
         self.attentions.append(Attention(n_head, q.shape[-1], window))
         return out
