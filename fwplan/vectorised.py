@@ -15,7 +15,7 @@ from fwplan.estimators.sizes import Sizes, has_bias, sizes
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
-from fwplan.model.architecture import elements
+from fwplan.model.architecture import Dims, elements
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:
@@ -28,14 +28,12 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
 
 
-def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, micro_batch_size: Any) -> Ints:
-    """Return the peak allocated bytes of a step of runs like spec, but of these shapes and micro-batches.
+def peak_allocated(spec: RunSpec, sizes: Dims, *, micro_batch_size: Any) -> Ints:
+    """Return the peak allocated bytes of a step of runs like spec, but of these sizes and micro-batches.
 
     Args:
-        spec: gives the mode, vocabulary, context and all else that is the same for all.
-        n_layer: integers, or arrays that broadcast together; the result has their shape.
-        n_head: likewise.
-        n_embd: likewise; that the heads divide it is not checked.
+        spec: gives the mode, the kind of model and all else that is the same for all.
+        sizes: integers, or arrays that broadcast together; the result has their shape.
         micro_batch_size: likewise.
 
     Raises:
@@ -47,29 +45,27 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
             f"undecidable: {reason}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
     # not broadcast yet: what only the shape decides stays as small as the shapes
-    arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
-    return _compiled(spec, *arrays) if spec.train.compile else _eager(spec, *arrays)
+    n, B = Dims(*(np.asarray(x, dtype=np.int64) for x in sizes)), np.asarray(micro_batch_size, dtype=np.int64)
+    return _compiled(spec, n, B) if spec.train.compile else _eager(spec, n, B)
 
 
-def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
+def _eager(spec: RunSpec, n: Dims, B: Any) -> Ints:
     E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(
-        spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N)
-    )
+    letters = numbers(spec, n, B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N))
     beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
     found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
     return found
 
 
-def _compiled(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
+def _compiled(spec: RunSpec, n: Dims, B: Any) -> Ints:
     every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
-    s = _many(spec, L, H, C, B)
+    s = _many(spec, n, B)
     if every == 1:
         return _peak(s, spec)
     # whether the topmost block is recomputed decides which lines there are
     topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
-    return np.where((L - 1) % every == 0, topmost, other)
+    return np.where((n.L - 1) % every == 0, topmost, other)
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
@@ -99,8 +95,8 @@ def _peak(s: Sizes, spec: RunSpec) -> Ints:
     return peak
 
 
-def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
-    s, model = sizes(spec), spec.model
+def _many(spec: RunSpec, n: Dims, B: Any) -> Sizes:
+    s, model, L, C = sizes(spec), spec.model, n.L, n.C
     N = B * s.T
     E = spec.train.eval_micro_batch_size or 0
     R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
@@ -108,11 +104,11 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         B=B,
         N=N,
         C=C,
-        H=H,
+        H=n.H,
         L=L,
         n=np.minimum(defaults.chunk_tokens(spec.train), N),
-        P=model.parameters(model.sized(L, H, C)),
-        W=elements(model.block(model.sized(L, H, C))),
+        P=model.parameters(n),
+        W=elements(model.block(n)),
         positions=model.context_length * C,
         linear=12 * C * C + (9 * C if has_bias(spec) else 0),
         K=L - R,

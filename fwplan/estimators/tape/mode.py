@@ -30,6 +30,7 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
         precision=train.dtype,
         kernel=_kernel(spec),
         loss=train.loss.name,
+        loss_dtype=defaults.loss_dtype(train.loss),
         returns_logits=train.loss.returns_logits,
         keeps_logits=train.loss.keeps_logits,
         recompute=_recompute(spec),

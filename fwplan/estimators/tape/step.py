@@ -38,6 +38,7 @@ class Mode:
     precision: Precision
     kernel: Kernel
     loss: Literal["full", "chunked"]
+    loss_dtype: Literal["float32", "logits"]
     returns_logits: bool
     keeps_logits: bool
     recompute: Recompute
@@ -74,11 +75,12 @@ class _Program:
         self.weights |= self._made(model.below(DIMS))
         self.blocks = self._blocks()
         self.weights |= self._made(model.above(DIMS))
+        self.widens = mode.loss_dtype == "float32"
         self.head = self.weights[model.embedding if model.tied_embeddings else model.head]
         self.state = optimizer.state(tape, mode.optimizer) if mode.trains else []  # it is made in the first step
         self.held: list[Tensor] = []
         if mode.keeps_logits:
-            self.held.append(tape.make(HELD, (B, T, V), tape.products))
+            self.held.append(tape.make(HELD, (B, T, V), FLOAT32 if self.widens else tape.products))
         self.end = 0
 
     def _made(self, shapes: Shapes, count: Size = ONE) -> dict[str, Leaf]:
@@ -138,6 +140,8 @@ class _Program:
         return ops.pointwise(loss, "loss")
 
     def _full_loss(self, logits: Tensor) -> Tensor:
+        if not self.widens:
+            return self.ops.cross_entropy(logits)
         wide = self.ops.cast(logits, FLOAT32, "logits in fp32")
         with self.tape.no_autocast():
             return self.ops.cross_entropy(wide)
@@ -147,6 +151,8 @@ class _Program:
         names: Names = []
         x = self._hidden(idx, phase, names)
         logits = self._logits(x)
+        if self.widens:  # head(x).float(): what is returned is wide, and the narrow ones have no name
+            logits = self.ops.cast(logits, FLOAT32, "logits in fp32")
         loss = self.ops.cross_entropy(logits)
         if self.mode.keeps_logits:
             logits.storage.rename(HELD)
