@@ -16,6 +16,7 @@ from fwplan.model.architecture import Dims
 from fwplan.model.architectures import ARCHITECTURES
 from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.spec import RunSpec, TrainSpec, spec_error
+from fwplan.spec.flat import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -154,7 +155,8 @@ def _modes(request: Request, model: Architecture) -> tuple[RunSpec, ...]:
 
 
 def _built(request: Request, model: Any, fields: dict[str, Any]) -> RunSpec:
-    pins = {name: value for name, value in request.pins.items() if name in TrainSpec.model_fields}
+    recipe = TrainSpec.model_fields.keys() | FIELDS.keys()  # its parts' fields, such as learning_rate, too
+    pins = {name: value for name, value in request.pins.items() if name in recipe}
     fields |= {"grad_accum_steps": 2} | pins | {"micro_batch_size": 1}
     if fields["checkpointing"] == "none":
         fields["checkpoint_every"] = 1
