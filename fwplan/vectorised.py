@@ -1,21 +1,20 @@
-"""The peak of many runs at once: the tape's moments, or a compiled run's own lines, with arrays for numbers."""
+"""The peak of many runs at once: the tape's moments with arrays for numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimators.line import phase_totals
-from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.sizes import Sizes, has_bias, sizes
+from fwplan.estimators.memory import beside_tensors, relative_error, unsupported
+from fwplan.estimators.tape.blocks import EVERY_NTH
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
-from fwplan.model.architecture import Dims, elements
+from fwplan.model.architecture import Dims
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:
@@ -46,26 +45,16 @@ def peak_allocated(spec: RunSpec, sizes: Dims, *, micro_batch_size: Any) -> Ints
         )
     # not broadcast yet: what only the shape decides stays as small as the shapes
     n, B = Dims(*(np.asarray(x, dtype=np.int64) for x in sizes)), np.asarray(micro_batch_size, dtype=np.int64)
-    return _compiled(spec, n, B) if spec.train.compile else _eager(spec, n, B)
-
-
-def _eager(spec: RunSpec, n: Dims, B: Any) -> Ints:
-    E = spec.train.eval_micro_batch_size or 0
-    N = B * spec.sequence_length
-    letters = numbers(spec, n, B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N))
-    beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
-    found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
-    return found
-
-
-def _compiled(spec: RunSpec, n: Dims, B: Any) -> Ints:
-    every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
-    s = _many(spec, n, B)
-    if every == 1:
-        return _peak(s, spec)
-    # whether the topmost block is recomputed decides which lines there are
-    topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
-    return np.where((n.L - 1) % every == 0, topmost, other)
+    E, every = spec.train.eval_micro_batch_size or 0, spec.train.checkpoint_every
+    chunk = np.minimum(defaults.chunk_tokens(spec.train), B * spec.sequence_length)
+    letters = numbers(spec, n, B=B, E=(B < E) * E, n=chunk)
+    mode = mode_of(spec, evaluates=bool((B < E).any()))
+    if mode.recompute in EVERY_NTH:  # the depth decides which of the two it is
+        kept, recomputed = (peaks(moments_of(replace(mode, recompute=how)), letters) for how in EVERY_NTH)
+        found = np.where((n.L - 1) % every, kept, recomputed)
+    else:
+        found = peaks(moments_of(mode), letters)
+    return found + sum(line.bytes for line in beside_tensors(spec, letters["P"]))
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
@@ -84,35 +73,3 @@ class _Peaks:
 
     allocated_bytes: Any
     allocated_interval: tuple[Any, Any]
-
-
-def _peak(s: Sizes, spec: RunSpec) -> Ints:
-    shape = np.broadcast_shapes(*(np.shape(x) for x in (s.L, s.H, s.C, s.B)))
-    peak = np.zeros(shape, dtype=np.int64)
-    lines = [*compiled_memory_lines(s, spec), *beside_tensors(spec, s.P)]
-    for total in phase_totals(lines, phases_of(s)).values():
-        np.maximum(peak, total, out=peak)
-    return peak
-
-
-def _many(spec: RunSpec, n: Dims, B: Any) -> Sizes:
-    s, model, L, C = sizes(spec), spec.model, n.L, n.C
-    N = B * s.T
-    E = spec.train.eval_micro_batch_size or 0
-    R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
-    return s._replace(
-        B=B,
-        N=N,
-        C=C,
-        H=n.H,
-        L=L,
-        n=np.minimum(defaults.chunk_tokens(spec.train), N),
-        P=model.parameters(n),
-        W=elements(model.block(n)),
-        positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
-        K=L - R,
-        R=R,
-        evaluates=bool((B < E).any()),
-        evaluated=(B < E) * (E * s.T),
-    )

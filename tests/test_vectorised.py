@@ -6,6 +6,11 @@ from hypothesis import strategies as st
 from fwplan.budget import device_use
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import bytes_above, estimate_memory
+from fwplan.model.architecture import Dims
+from fwplan.model.llama import Llama
+from fwplan.model.nanochat import Nanochat
+from fwplan.model.pythia import Pythia
+from fwplan.spec import RunSpec, TrainSpec
 from fwplan.vectorised import needed, peak_allocated
 
 
@@ -45,6 +50,37 @@ def test_every_element_is_the_scalar_estimate(run_spec, shapes, dtype, optimizer
     depth, heads, width, batch = np.array(rows).T
     many = peak_allocated(spec(), spec().model.sized(depth, heads, width), micro_batch_size=batch)
     assert many.tolist() == [estimate_memory(spec(*row)).allocated_bytes for row in rows]
+
+
+SHAPES = st.tuples(*(st.integers(1, n) for n in (12, 4, 4, 16)))  # depth, key-value heads, widths of a head, batch
+KINDS = {
+    "llama": lambda depth, heads, size: Llama(n_layer=depth, n_head=heads, n_embd=16 * heads * size),
+    "llama, grouped": lambda depth, heads, size: Llama(
+        n_layer=depth, n_head=3 * heads, n_kv_head=heads, n_embd=32 * size, head_width=8, n_hidden=40 * size
+    ),
+    "pythia": lambda depth, heads, size: Pythia(n_layer=depth, n_head=heads, n_embd=16 * heads * size),
+    "nanochat": lambda _, heads, size: Nanochat(n_layer=5, n_head=heads, n_embd=32 * heads * size),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(
+    st.lists(SHAPES, min_size=1, max_size=6),
+    st.sampled_from(["float32", "bfloat16", "pure_bfloat16"]),
+    st.sampled_from([{}, {"checkpointing": "block"}, {"grad_accum_steps": 4}, {"eval_micro_batch_size": 9}]),
+)
+def test_every_architecture_in_arrays_is_its_scalar_estimate(kind, rows, dtype, mode):
+    sizes = {"vocab_size": 977, "context_length": 256}
+    models = [KINDS[kind](*shape).model_copy(update=sizes) for *shape, _ in rows]
+    models = [model for model in models if model.structure(256) == models[0].structure(256)]
+    batches = [batch for *_, batch in rows[: len(models)]]
+    specs = [
+        RunSpec(model=model, train=TrainSpec(micro_batch_size=batch, dtype=dtype, compile=False, **mode))
+        for model, batch in zip(models, batches, strict=True)
+    ]
+    dims = Dims(*(np.array(column) for column in zip(*(model.dims for model in models), strict=True)))
+    many = peak_allocated(specs[0], dims, micro_batch_size=batches)
+    assert many.tolist() == [estimate_memory(spec).allocated_bytes for spec in specs]
 
 
 def test_shapes_broadcast(run_spec):

@@ -148,6 +148,10 @@ class Architecture(Spec):
         """Return the element type of the buffers, given that of products."""
         return products
 
+    def window(self, n: Dims, /) -> Any:
+        """Return how many tokens a windowed attention looks back, in a model of these sizes: numbers, or arrays."""
+        return n.S
+
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
@@ -175,6 +179,10 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements that a scaling law counts as the model's size: all but learned positions."""
+        return self.parameters(n) - self.positions(n)
 
 
 A = TypeVar("A", bound=Architecture)

@@ -36,7 +36,7 @@ class Grid:
         cost: how much a mode recomputes and leaves unfused, as a rank: stands in for a speed that is unknown.
         micro_seconds: middle of one micro-step's time; NaN where the speed is unknown.
         optimizer_seconds: and of the optimizer after them.
-        parameters: (shapes, 1), without positions.
+        parameters: (shapes, 1), as scaling laws count them.
         total_parameters: (shapes, 1).
         flops_per_token: (shapes, 1), of the model.
         watts: full board power; None: unknown.
@@ -65,7 +65,6 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
     T = space.modes[0].sequence_length
-    total = space.of_shapes(lambda model, dims: model.parameters(dims))
     speed = hardware(space.modes[0].train, target)
     return Grid(
         space,
@@ -73,8 +72,8 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
         np.array([_cost(mode.train) for mode in space.modes])[:, None, None] * np.ones(need.shape),
         micro,
         optimizer,
-        parameters=total - space.of_shapes(lambda model, dims: model.positions(dims)),
-        total_parameters=total,
+        parameters=space.of_shapes(lambda model, dims: model.capacity(dims)),
+        total_parameters=space.of_shapes(lambda model, dims: model.parameters(dims)),
         flops_per_token=space.of_shapes(lambda model, dims: model_per_token(model, dims, T=T)),
         watts=speed.watts if speed else None,
     )
