@@ -1,8 +1,8 @@
 """Pythia (GPT-NeoX), once: its shape, its weights, its forward as ops.
 
 Attention and MLP stand side by side on one residual; LayerNorm, biases everywhere, GELU, rotary positions on a part of
-each head. Weights are called as transformers' GPTNeoXForCausalLM calls them, with `trunk` for its `gpt_neox` and
-`lm_head` for its `embed_out`; q, k and v are cut per head, as there.
+each head. Weights are called as in transformers' GPTNeoXForCausalLM, with `trunk` for its `gpt_neox` (older ones call
+`lm_head` embed_out); q, k and v are cut per head, as there.
 
 B micro-batch, T sequence, C width, H heads, D width of a head, F feed-forward width, V vocabulary.
 """
