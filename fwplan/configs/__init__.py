@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplan.configs.json_files import read_json
+from fwplan.configs.documents.json_files import read_json
 from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
 from fwplan.configs.python_files import read_python_file
