@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedConfig", "Unknown", "load_config"]
 
-MAX_JSON_BYTES = 1024 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
         reading = read_python_file(source, str(path), overrides, world_size, script)
         settle_learning_rate(reading)
     elif path.suffix == ".json":
-        source = _read(path, MAX_JSON_BYTES)
+        source = _read(path, MAX_DOCUMENT_BYTES)
         reading = read_json(source, str(path), overrides, world_size)
+    elif path.suffix in {".yaml", ".yml"}:
+        from fwplan.configs.documents.yaml_files import read_yaml  # noqa: PLC0415  # PyYAML, for who names such a file
+
+        source = _read(path, MAX_DOCUMENT_BYTES)
+        reading = read_yaml(source, str(path), overrides, world_size)
     else:
         raise FwplanError(
             f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"

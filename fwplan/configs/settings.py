@@ -57,8 +57,9 @@ DECIDERS = frozenset(
     }
 )
 # Different ways to say one thing: where a later layer uses one of them, an earlier layer's others no longer count.
+ACCUMULATION = frozenset({"grad_accum_steps", "gradient_accumulation_steps", "total_batch_size"})
 _RIVALS = (
-    frozenset({"grad_accum_steps", "gradient_accumulation_steps", "total_batch_size"}),
+    ACCUMULATION,
     frozenset({"max_steps", "max_tokens"}),
 )
 # Unknown values of these change neither memory nor the time of a step; everything else that is unknown matters.
@@ -318,7 +319,7 @@ def grad_accum_steps(settings: Settings, path: str) -> Setting | None:
     """
     world = whole(settings["world_size"], path) if "world_size" in settings else 1
     said: list[tuple[Setting, int]] = []
-    for key in sorted(_RIVALS[0] & settings.keys()):
+    for key in sorted(ACCUMULATION & settings.keys()):
         setting = settings[key]
         unit, meaning = _accumulation_unit(key, settings, world, path)
         total = whole(setting, path)

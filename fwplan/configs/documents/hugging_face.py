@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from fwplan.configs.documents.families import CLASSES, FAMILIES, GPT2, HARMLESS, MINIMIND_2, Family
-from fwplan.configs.documents.shared import as_plain, line_of, resolve
+from fwplan.configs.documents.shared import NO_EXPERTS, as_plain, ask_for_window, line_of, resolve
 from fwplan.configs.settings import Reading, Setting, Settings, Unknown, assemble, layer, merge
 
 if TYPE_CHECKING:
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from fwplan.configs.expressions import Value
 
 _EXPERTS = re.compile(r"(?<![a-z])(moe|mixtral|experts?|switch_transformers|gpt_oss|deepseek_v\d)", re.IGNORECASE)
-NO_EXPERTS = "mixtures of experts are not modelled"
 _NO_COUNT = {  # what a key of `only` with another value makes of the model
     "hidden_act": "its activation is another",
     "attention_dropout": "dropout inside attention",
@@ -134,19 +133,11 @@ def _scaled_rope(reading: Reading, document: Mapping[str, Any], source: str) -> 
 
 
 def _windows(reading: Reading, family: Family, document: Mapping[str, Any], source: str) -> None:
-    """Ask for sequences that fit into the attention's window, where the model has one: longer ones are not counted."""
+    """Ask for sequences that fit into the attention's window, where the model has one."""
     if family.windowed is None or (family.windowed and not document.get(family.windowed, False)):
         return
     window = document.get("sliding_window", _TRANSFORMERS_WINDOW)
-    length = reading.settings.get("sequence_length", reading.settings["context_length"]).value
-    if not isinstance(window, int) or not isinstance(length, int):
-        return
-    line = line_of(source, "sliding_window")
-    if length > window:
-        why = f"attention through a window of {window:,} is not counted; sequences as long as that need none"
-        reading.unknown.append(Unknown("sequence_length", line, why, value=str(window)))
-    else:
-        reading.notes.append(f"sliding_window {window:,} is no shorter than the sequences: attention is full")
+    ask_for_window(reading, Setting("sliding_window", as_plain(window), line_of(source, "sliding_window")))
 
 
 _TRANSFORMERS_WINDOW = 4096  # of Mistral, Qwen 2 and 3, where the file does not say it

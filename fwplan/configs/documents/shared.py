@@ -6,7 +6,16 @@ import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from fwplan.configs.settings import MODEL_FIELDS, Reading, Setting, Settings, grad_accum_steps, read_overrides
+from fwplan.configs.settings import (
+    ACCUMULATION,
+    MODEL_FIELDS,
+    Reading,
+    Setting,
+    Settings,
+    Unknown,
+    grad_accum_steps,
+    read_overrides,
+)
 from fwplan.errors import FwplanError
 
 if TYPE_CHECKING:
@@ -14,6 +23,8 @@ if TYPE_CHECKING:
 
     from fwplan.configs.expressions import Value
 
+NO_EXPERTS = "mixtures of experts are not modelled"
+_OPTIMIZERS = {"AdamW": "adamw", "Adam": "adamw", "SGD": "sgd", "AdamW8bit": "adamw_8bit"}
 _NANOGPT_ONLY = ("init_from", "dataset", "decay_lr", "lr_decay_iters", "eval_only")
 
 
@@ -39,11 +50,32 @@ def resolve(reading: Reading, top: Settings) -> None:
         parallel = settings.get("parallel", Setting("parallel", "none"))
         if parallel.value == "none":
             settings["parallel"] = Setting("world_size", "ddp", origin="override")
-    if {"gradient_accumulation_steps", "total_batch_size"} & top.keys() and "micro_batch_size" in settings:
+    if (ACCUMULATION - {"grad_accum_steps"}) & top.keys() and "micro_batch_size" in settings:
         settings.setdefault("context_length", Setting("context_length", 1024, origin="default"))
         steps = grad_accum_steps(settings, reading.path)
         if steps is not None:
             settings["grad_accum_steps"] = replace(steps, origin="override")
+
+
+def optimizer_called(reading: Reading, named: Setting, implementation: str) -> Settings:
+    """Return the optimizer of a class's name, such as "torch.optim.AdamW", in one of torch's implementations."""
+    ours = _OPTIMIZERS.get(str(named.value).rpartition(".")[2])
+    if ours is None:
+        reading.refuse(f"{named.name} {named.value!r}"[:80], named.line, "another optimizer")
+    found = {"optimizer": replace(named, value=ours)}
+    return found if ours == "adamw_8bit" else found | {"optimizer_impl": Setting("optimizer", implementation)}
+
+
+def ask_for_window(reading: Reading, window: Setting) -> None:
+    """Ask for sequences that fit into attention's window: longer ones are not counted, shorter ones need none."""
+    length = reading.settings.get("sequence_length", reading.settings["context_length"]).value
+    if not isinstance(window.value, int) or not isinstance(length, int):
+        return
+    if length > window.value:
+        why = f"attention through a window of {window.value:,} is not counted; sequences as long as that need none"
+        reading.unknown.append(Unknown("sequence_length", window.line, why, value=str(window.value)))
+    else:
+        reading.notes.append(f"{window.name} {window.value:,} is no shorter than the sequences: attention is full")
 
 
 def is_plain(value: object) -> bool:
