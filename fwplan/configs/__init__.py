@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.configs.documents.json_files import read_json
+from fwplan.configs.documents.toml_files import read_toml
 from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
 from fwplan.configs.python_files import read_python_file
@@ -96,6 +97,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
 
         source = _read(path, MAX_DOCUMENT_BYTES)
         reading = read_yaml(source, str(path), overrides, world_size)
+    elif path.suffix == ".toml":
+        source = _read(path, MAX_DOCUMENT_BYTES)
+        reading = read_toml(source, str(path), overrides, world_size)
     else:
         raise FwplanError(
             f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"
