@@ -17,6 +17,7 @@ from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocab
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
 
@@ -41,9 +42,12 @@ class Dims(NamedTuple):
 
 
 class Block(Protocol):
-    """A block's forward with the weights of one of them: (B, T, C) -> (B, T, C)."""
+    """A block's forward with the weights of one of them: (B, T, C) -> (B, T, C).
 
-    def __call__(self, x: Tensor, w: Mapping[str, Leaf], /) -> Tensor:
+    `layer` says which one, where a model's blocks are not alike; else it is 0.
+    """
+
+    def __call__(self, x: Tensor, w: Mapping[str, Leaf], layer: int, /) -> Tensor:
         """Return the block's output."""
 
 
@@ -72,6 +76,8 @@ class Architecture(Spec):
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
+    alike: ClassVar[bool] = True  # whether all blocks are; where not, n_layer is of its `kind`
+    autocasts: ClassVar[bool] = True  # whether its half-precision products are autocast's, or its own casts'
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
     stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
     head: ClassVar[str] = "lm_head.weight"  # where it is not tied
@@ -106,8 +112,8 @@ class Architecture(Spec):
         """Return the weights below the blocks."""
 
     @abstractmethod
-    def block(self, n: Dims) -> Shapes:
-        """Return the weights of a block."""
+    def block(self, n: Dims, layer: int = 0, /) -> Shapes:
+        """Return the weights of a block; which one matters only where they are not alike."""
 
     @abstractmethod
     def above(self, n: Dims) -> Shapes:
@@ -123,37 +129,41 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Weights that are looked up and never multiplied: no FLOPs."""
-        return frozenset() if self.tied_embeddings else frozenset({self.embedding})
+    def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
+        """Return the element type of a weight of this name, given the run's of weights and of products."""
+        return weights
 
-    @property
-    def structure(self) -> Self:
-        """The model without its sizes: one object for all models that differ in nothing else."""
-        found: Self = _structure(type(self), self.dropout > 0, *self._kinds())
+    def buffers(self, _n: Dims, /) -> Shapes:
+        """Return what lies beside the weights and is not trained, in the products' element type."""
+        return {}
+
+    def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
+        """Return the logits as the loss takes them, (B, T, V)."""
+        return logits
+
+    def structure(self, T: int) -> Self:
+        """Return the model without its sizes: one object for all models that differ in nothing else.
+
+        T: tokens of a training sequence, which may decide what there is.
+        """
+        found: Self = _structure(type(self), self.dropout > 0, *self._kinds(T))
         return found
 
-    def _kinds(self) -> tuple[Any, ...]:
+    def _kinds(self, _T: int, /) -> tuple[Any, ...]:
         """Return the values of `kind`; where a size is among them, one that stands for all that make no difference."""
         return tuple(getattr(self, name) for name in self.kind)
 
+    def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
+        """Return the sum over all blocks of what is counted of one block's weights."""
+        return n.L * count(self.block(n))
+
     def parameters(self, n: Dims) -> Any:
         """Return the elements of all weights of a model of this kind and these sizes."""
-        return elements(self.below(n)) + n.L * elements(self.block(n)) + elements(self.above(n))
+        return elements(self.below(n)) + self.over_blocks(n, elements) + elements(self.above(n))
 
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
-
-    def products(self, n: Dims) -> Any:
-        """Return the elements of a block's matrices."""
-        return sum(prod(shape) for shape in self.block(n).values() if len(shape) > 1)
-
-    def multiplied(self, n: Dims) -> Any:
-        """Return the elements of those weights that a token's forward multiplies by: 2 FLOPs each."""
-        outer = {k: v for k, v in (self.below(n) | self.above(n)).items() if k not in self.not_multiplied}
-        return elements(outer) + n.L * elements(self.block(n))
 
 
 A = TypeVar("A", bound=Architecture)

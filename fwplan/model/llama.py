@@ -61,8 +61,8 @@ class Llama(Architecture):
         """Whether several heads of queries share one of keys and values."""
         return self.n_kv_head not in {None, self.n_head}
 
-    def _kinds(self) -> tuple[Any, ...]:
-        return (*super()._kinds()[:-2], *((2, 1) if self.grouped else (1, 1)))
+    def _kinds(self, T: int, /) -> tuple[Any, ...]:
+        return (*super()._kinds(T)[:-2], 2 if self.grouped else 1, 1)
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
         """Return the sizes for depth L, H heads and width C.
@@ -78,7 +78,7 @@ class Llama(Architecture):
         """Return the token embedding."""
         return {self.embedding: (n.V, n.C)}
 
-    def block(self, n: Dims) -> Shapes:
+    def block(self, n: Dims, _layer: int = 0, /) -> Shapes:
         """Return the weights of a block."""
         C, q, kv = n.C, n.H * n.D, n.G * n.D
         qkv_bias, out_bias = self.attention_bias != "none", self.attention_bias == "all"

@@ -59,7 +59,7 @@ class Pythia(Architecture):
         """Return the token embedding."""
         return {self.embedding: (n.V, n.C)}
 
-    def block(self, n: Dims) -> Shapes:
+    def block(self, n: Dims, _layer: int = 0, /) -> Shapes:
         """Return the weights of a block."""
         C = n.C
         return {

@@ -10,7 +10,7 @@ from fwplan.estimators.tape.tape import Tensor
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Gradients, Tape
+    from fwplan.estimators.tape.tape import Gradients, Storage, Tape
 
 Kernel = Literal["flash", "efficient", "formula"]
 STATISTICS = "norm and attention statistics"
@@ -21,8 +21,23 @@ def up(size: Size, to: int) -> Size:
     return expression(f"-(-({size!r}) // {to}) * {to}")
 
 
-def fused(tape: Tape, q: Tensor, k: Tensor, v: Tensor, n_head: Size, *, flash: bool) -> Tensor:
+def window_mask(tape: Tape, T: Size) -> Storage:
+    """Return which keys (T, T) each of T queries looks at, its own and those before it up to a number of them."""
+    causal = tape.new("window mask", (T, T), BOOL)
+    distance = tape.new("window mask: distances", (T, T), INT64)
+    near = tape.new("window mask", (T, T), BOOL)
+    del distance
+    both = tape.new("window mask", (T, T), BOOL)
+    del causal, near
+    return both
+
+
+def fused(
+    tape: Tape, q: Tensor, k: Tensor, v: Tensor, n_head: Size, *, flash: bool, mask: Storage | None = None
+) -> Tensor:
     """Return attention by one kernel: kept are q, k, v, the output and a log-sum-exp a row.
+
+    A boolean mask is kept in the products' type, 0 or minus infinity; FlashAttention takes none.
 
     FlashAttention 2's backward sums dq in fp32, rows rounded up to 128 tokens and heads to 32 elements, and a number a
     row: aten/src/ATen/native/transformers/cuda/flash_attn/flash_api.cpp, mha_bwd. The efficient kernel's log-sum-exp
@@ -30,11 +45,12 @@ def fused(tape: Tape, q: Tensor, k: Tensor, v: Tensor, n_head: Size, *, flash: b
     """
     (B, T, width), dtype, cuda = q.shape, q.dtype, tape.cuda
     shapes = [x.shape for x in (q, k, v)]
+    masks = [] if mask is None else [tape.save("attention masks", (T, T), dtype)]
     out = tape.save("attention outputs", q.shape, dtype)
     rows = tape.save(STATISTICS, (B, n_head, up(T, 32) if cuda and not flash else T), FLOAT32)
     random = [tape.save("attention's random state", (), INT64) for _ in range(2 if cuda else 0)]
-    kept = tape.keep(q.storage, k.storage, v.storage, out, rows, *random)
-    del rows, random
+    kept = tape.keep(q.storage, k.storage, v.storage, out, rows, *random, *masks)
+    del rows, random, masks
 
     def backward(given: Gradients) -> Gradients:
         head = up(expression(f"({width!r}) // ({n_head!r})"), 32)
@@ -65,7 +81,7 @@ def by_formula(ops: Eager, q: Tensor, k: Tensor, v: Tensor, n_head: Size, dropou
     scores = ops.pointwise(scores, "scores")  # over sqrt(D)
     scores = ops.pointwise(scores, "scores", mask=future)  # masked
     wide = ops.cast(scores, FLOAT32, "scores in fp32") if tape.cuda and tape.autocast else scores
-    weights = ops.softmax(wide, "attention probabilities")
+    weights = ops.saturating(wide, "attention probabilities")
     del wide, scores
     weights = ops.dropout(weights, dropout, "attention probabilities after dropout")
     weights = ops.cast(weights, dtype, "attention probabilities, half")

@@ -25,7 +25,7 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
     """
     train = spec.train
     return Mode(
-        model=spec.model.structure,
+        model=spec.model.structure(spec.sequence_length),
         precision=train.dtype,
         kernel=_kernel(spec),
         loss=train.loss,

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Literal
 from fwplan.estimators.dtypes import DTYPES, FLOAT32, INT64
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape import optimizer
-from fwplan.estimators.tape.blocks import Recompute, run_blocks, stack
+from fwplan.estimators.tape.blocks import Recompute, one_by_one, run_blocks, stack
 from fwplan.estimators.tape.chunked import chunked_loss
 from fwplan.estimators.tape.eager import Eager
-from fwplan.estimators.tape.size import letter
+from fwplan.estimators.tape.size import ONE, letter
 from fwplan.estimators.tape.tape import Tape
 from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.attention import Kernel
+    from fwplan.estimators.tape.blocks import Stretch
     from fwplan.estimators.tape.optimizer import Optimizer
-    from fwplan.estimators.tape.tape import Event, Shape, Tensor
+    from fwplan.estimators.tape.size import Size
+    from fwplan.estimators.tape.tape import Event, Leaf, Shape, Tensor
     from fwplan.fields import Dtype as Precision
-    from fwplan.model.architecture import Architecture, Names
+    from fwplan.model.architecture import Architecture, Names, Shapes
 
 B, T, V, E = (letter(name) for name in "BTVE")
 DIMS = Dims(*(letter(name) for name in Dims._fields))
@@ -64,15 +66,32 @@ class _Program:
         self.tape = tape = Tape(*DTYPES[mode.precision], cuda=mode.cuda)
         self.ops = Eager(tape, mode.kernel)
         model = mode.model
-        self.weights = {name: tape.weight(shape) for name, shape in model.below(DIMS).items()}
-        self.blocks = stack(self.ops, model.block(DIMS), mode.recompute)
-        self.weights |= {name: tape.weight(shape) for name, shape in model.above(DIMS).items()}
+        tape.autocast &= model.autocasts
+        self.weights = {name: tape.buffer(shape) for name, shape in model.buffers(DIMS).items()}
+        self.weights |= self._made(model.below(DIMS))
+        self.blocks = self._blocks()
+        self.weights |= self._made(model.above(DIMS))
         self.head = self.weights[model.embedding if model.tied_embeddings else model.head]
         self.state = optimizer.state(tape, mode.optimizer) if mode.trains else []  # it is made in the first step
         self.held: list[Tensor] = []
         if mode.keeps_logits:
             self.held.append(tape.make(HELD, (B, T, V), tape.products))
         self.end = 0
+
+    def _made(self, shapes: Shapes, count: Size = ONE) -> dict[str, Leaf]:
+        tape, held_in = self.tape, self.mode.model.held_in
+        return {
+            name: tape.weight(shape, count, held_in(name, tape.weights, tape.products))
+            for name, shape in shapes.items()
+        }
+
+    def _blocks(self) -> tuple[Stretch, ...]:
+        model, recompute = self.mode.model, self.mode.recompute
+
+        def make(layer: int, count: Size) -> dict[str, Leaf]:
+            return self._made(model.block(DIMS, layer), count)
+
+        return stack(make, recompute) if model.alike else one_by_one(make, model.n_layer, recompute)
 
     def evaluate(self) -> None:
         tape = self.tape
@@ -134,7 +153,8 @@ class _Program:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.ops.linear(hidden, self.head, keeps="head input", makes="logits")
-        return self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
+        logits = self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
+        return self.mode.model.capped(self.ops, logits)
 
     def _hidden(self, idx: Tensor, phase: Phase, names: Names | None = None) -> Tensor:
         blocks = partial(run_blocks, self.ops, self.blocks)
