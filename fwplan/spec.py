@@ -114,6 +114,13 @@ class RunSpec(Spec):
         return self
 
     @model_validator(mode="after")
+    def _recipe_suits_the_model(self) -> Self:
+        misfit = self.model.misfit(self.train)
+        if misfit is not None:
+            raise ValueError(misfit)
+        return self
+
+    @model_validator(mode="after")
     def _warm_up_ends(self) -> Self:
         warmup, steps = self.train.warmup_steps or 0, self.steps
         if steps is not None and warmup > steps:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
+    from fwplan.spec import TrainSpec
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -129,13 +130,21 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
+    def misfit(self, _train: TrainSpec, /) -> str | None:
+        """Return what of a recipe such a model has no place for, as a sentence; None: nothing."""
+        return None
+
     def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
         """Return the element type of a weight of this name, given the run's of weights and of products."""
         return weights
 
     def buffers(self, _n: Dims, /) -> Shapes:
-        """Return what lies beside the weights and is not trained, in the products' element type."""
+        """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
         return {}
+
+    def tables_in(self, products: Dtype, /) -> Dtype:
+        """Return the element type of the buffers, given that of products."""
+        return products
 
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""

@@ -8,6 +8,7 @@ from pydantic import Discriminator, Tag
 
 from fwplan.model.gpt2 import GPT2
 from fwplan.model.llama import Llama
+from fwplan.model.nanochat import Nanochat
 from fwplan.model.pythia import Pythia
 
 
@@ -19,6 +20,9 @@ def architecture(model: Any) -> str:
 
 
 AnyArchitecture = Annotated[
-    Annotated[GPT2, Tag("gpt2")] | Annotated[Llama, Tag("llama")] | Annotated[Pythia, Tag("pythia")],
+    Annotated[GPT2, Tag("gpt2")]
+    | Annotated[Llama, Tag("llama")]
+    | Annotated[Nanochat, Tag("nanochat")]
+    | Annotated[Pythia, Tag("pythia")],
     Discriminator(architecture),
 ]

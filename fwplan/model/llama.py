@@ -12,13 +12,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fwplan.estimators.dtypes import FLOAT32
+from fwplan.estimators.tape.rotary import TABLES, rotary
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
 from fwplan.model.architecture import Architecture, Dims
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
+    from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
 
@@ -100,11 +104,76 @@ class Llama(Architecture):
         """Return the last norm's weight, and the head's where it is not tied."""
         return {"trunk.norm.weight": (n.C,)} | ({} if self.tied_embeddings else {self.head: (n.V, n.C)})
 
+    def buffers(self, n: Dims, /) -> Shapes:
+        """Return the tables of rotary positions."""
+        return dict.fromkeys(TABLES, (n.S, n.D // 2))
+
+    def tables_in(self, _products: Dtype, /) -> Dtype:
+        """Return fp32."""
+        return FLOAT32
+
     def hidden(
         self, ops: Eager, idx: Tensor, w: Mapping[str, Leaf], n: Dims, blocks: Blocks, *, names: Names | None = None
     ) -> Tensor:
-        """Return the head's input (B, T, C)."""
-        raise NotImplementedError
+        """Return the head's input (B, T, C); nothing below the head has a name that outlives it."""
+        del names
+
+        def embed() -> Tensor:
+            return ops.dropout(ops.embedding(w[self.embedding], idx), self.dropout, "embeddings after dropout")
+
+        tables = [w[name].tensor for name in TABLES]
+        x = blocks(embed, lambda x, w, _layer: self._block(ops, x, w, n, tables))
+        return ops.rms_norm(x, w["trunk.norm.weight"], name="final RMSNorm", keeps="final RMSNorm input")
+
+    def _block(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf], n: Dims, tables: Sequence[Tensor]) -> Tensor:
+        x = ops.add(x, self._attention(ops, _normed(ops, x, w["input_layernorm.weight"]), w, n, tables))
+        return ops.add(x, self._mlp(ops, _normed(ops, x, w["post_attention_layernorm.weight"]), w))
+
+    def _attention(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf], n: Dims, tables: Sequence[Tensor]) -> Tensor:
+        q = self._positioned(ops, x, w, "q", (n.H, n.D), tables)
+        k = self._positioned(ops, x, w, "k", (n.G, n.D), tables)
+        v = ops.linear(x, *_of(w, "self_attn.v_proj"), keeps=_INPUTS, makes="q, k, v")
+        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout, grouped=self.grouped)
+        y = ops.linear(y, *_of(w, "self_attn.o_proj"), keeps="attention outputs", makes="attention projection")
+        return ops.dropout(y, self.dropout, "attention projection after dropout")
+
+    def _positioned(
+        self,
+        ops: Eager,
+        x: Tensor,
+        w: Mapping[str, Leaf],
+        name: str,
+        heads: tuple[Size, Size],
+        tables: Sequence[Tensor],
+    ) -> Tensor:
+        """Return queries or keys, turned by their positions: (B, T, C) -> (B, T, heads * D)."""
+        B, T, _ = x.shape
+        x = ops.linear(x, *_of(w, f"self_attn.{name}_proj"), keeps=_INPUTS, makes="q, k before they turn")
+        x = ops.viewed(x, B, T, *heads)
+        if self.qk_norm:
+            x = ops.rms_norm(x, w[f"self_attn.{name}_norm.weight"], name="q, k", keeps="q, k before their norm")
+        return ops.viewed(rotary(ops, x, tables), B, T, heads[0] * heads[1])
+
+    def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
+        gate = ops.linear(x, *_of(w, "mlp.gate_proj"), keeps=_INPUTS, makes="MLP gate")
+        gate = ops.activation(gate, keeps="MLP gate, before SiLU", makes="MLP gate, after SiLU")
+        up = ops.linear(x, *_of(w, "mlp.up_proj"), keeps=_INPUTS, makes="MLP hidden")
+        hidden = ops.mul(gate, up, keeps="MLP hidden, before the gate", makes="MLP hidden, gated")
+        del gate, up
+        hidden = ops.linear(hidden, *_of(w, "mlp.down_proj"), keeps="MLP hidden, gated", makes="MLP output")
+        return ops.dropout(hidden, self.dropout, "MLP output after dropout")
+
+
+_INPUTS = "RMSNorm outputs, in the products' type"
+
+
+def _normed(ops: Eager, x: Tensor, weight: Leaf) -> Tensor:
+    """Return x normalised, cast once for the products that take it."""
+    return ops.cast(ops.rms_norm(x, weight, keeps="RMSNorm inputs"), ops.tape.products, _INPUTS)
+
+
+def _of(w: Mapping[str, Leaf], name: str) -> tuple[Leaf, Leaf | None]:
+    return w[f"{name}.weight"], w.get(f"{name}.bias")
 
 
 def _affine(name: str, out: Any, ins: Any, *, bias: bool) -> Shapes:

@@ -33,8 +33,13 @@ if TYPE_CHECKING:
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
+    from fwplan.spec import TrainSpec
 
 SMEAR_CHANNELS, GATE_CHANNELS = 24, 12  # of a token, from which its gates are made
+WIDEST_GATE = 3.0  # of a value embedding's share
+SHARPNESS = 1.2  # times q and k after their norms
+LOGIT_CAP = 15.0
+ROTARY_THETA = 100_000.0
 ROTARY_REACH = 10  # times the context: how far nanochat's tables of sines and cosines go
 _PADDED = 64  # the vocabulary is padded to a multiple of it
 _WINDOW_TILE = 128  # a short window is a quarter of the context, up to a multiple of it
@@ -54,7 +59,6 @@ class Nanochat(Architecture):
     alike: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
     embedding: ClassVar[str] = "trunk.wte.weight"
-    head: ClassVar[str] = "lm_head.weight"
     stack: ClassVar[str] = "trunk.h"
 
     @model_validator(mode="after")
@@ -111,8 +115,18 @@ class Nanochat(Architecture):
         G = H // (1 + (shared - 1) * (H % shared == 0))
         return Dims(L, C, H, G, C // H, 4 * C, _up(self.vocab_size, _PADDED), self.context_length)
 
+    def misfit(self, train: TrainSpec, /) -> str | None:
+        """Return what of a recipe nanochat has no place for."""
+        if train.loss == "chunked":
+            return "a chunked loss takes logits as they are, and nanochat caps them"
+        if train.returns_logits:
+            return "returns_logits is nanoGPT's forward: nanochat's returns the loss alone"
+        if train.checkpointing == "block" and train.checkpoint_every > 1:
+            return "nanochat's blocks are not alike: checkpoint_every must be 1"
+        return None
+
     def held_in(self, name: str, weights: Dtype, products: Dtype, /) -> Dtype:
-        """Return the element type of a weight: embeddings are as narrow as products, but in fp16."""
+        """Return the element type: embeddings are as narrow as products, but in fp16."""
         looked_up = name in {self.embedding, "value_embed.weight"}
         return products if looked_up and products.name != "float16" else weights
 
@@ -191,7 +205,7 @@ class Nanochat(Architecture):
         x = ops.rms_norm(x, name="embeddings", keeps="embeddings")
         B, T, C = x.shape
         later = (B, T - 1, C)
-        seen = ops.part(ops.part(x, *later), B, T - 1, SMEAR_CHANNELS)
+        seen = ops.rows(ops.part(ops.part(x, *later), B, T - 1, SMEAR_CHANNELS), "smear's gates: inputs")
         gate = ops.linear(seen, w["trunk.smear_gate.weight"], keeps="smear's gates: inputs", makes="smear's gates")
         gate = ops.saturating(gate, "smear's gates")
         factor = ops.cast(w["trunk.smear_lambda"].tensor, x.dtype, "lambdas")
@@ -218,8 +232,9 @@ class Nanochat(Architecture):
         q, k = (ops.rms_norm(x, name="q, k", keeps="q, k before their norm") for x in (q, k))
         q = ops.pointwise(q, "q, k, v")
         k = ops.pointwise(k, "q, k, v")
+        q, k = ops.viewed(q, *x.shape), ops.viewed(k, *v.shape)
         windowed = self.window_pattern[layer] == "S"
-        y = ops.attention(q, k, v, n_head=n.H, windowed=windowed)
+        y = ops.attention(q, k, v, n_head=n.H, windowed=windowed, grouped=self.grouped)
         return ops.linear(y, w["attn.c_proj.weight"], keeps="attention outputs", makes="attention projection")
 
     def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
@@ -252,16 +267,16 @@ def _scaled(ops: Eager, lambdas: Leaf, x: Tensor) -> Tensor:
 
 
 def _rotated(ops: Eager, x: Tensor, heads: Any, w: Mapping[str, Leaf], n: Dims) -> Tensor:
-    """Return x (B, T, heads*D) with pairs of its channels turned, the first half of a head's with the second."""
+    """Return x (B, T, heads, D) with pairs of its channels turned: the first half of a head's with the second."""
     B, T, _ = x.shape
     half = (B, T, heads, n.D // 2)
     left, right = ops.part(x, *half), ops.part(x, *half)
-    cosines, sines = (ops.part(w[name].tensor, 1, T, 1, n.D // 2) for name in ("trunk.cosines", "trunk.sines"))
-    first = ops.add(_turned(ops, cosines, left), _turned(ops, sines, right), "rotary halves")
+    cosines, sines = (ops.part(w[name].tensor, T, 1, n.D // 2) for name in ("trunk.cosines", "trunk.sines"))
+    first = ops.add(_turned(ops, cosines, left), _turned(ops, sines, right), "q, k turned")
     against = ops.pointwise(sines, "negated sines")
-    second = ops.add(_turned(ops, against, left), _turned(ops, cosines, right), "rotary halves")
-    return ops.cat([first, second], x.shape, "q, k before their norm")
+    second = ops.add(_turned(ops, against, left), _turned(ops, cosines, right), "q, k turned")
+    return ops.cat([first, second], (B, T, heads, n.D), "q, k before their norm")
 
 
-def _turned(ops: Eager, by: Tensor, x: Tensor) -> Tensor:
-    return ops.mul(by, x, keeps="", makes="rotary halves")
+def _turned(ops: Eager, table: Tensor, x: Tensor) -> Tensor:
+    return ops.turned(x, table, "q, k turned")

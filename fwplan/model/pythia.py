@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
+from fwplan.estimators.dtypes import FLOAT32
+from fwplan.estimators.tape.rotary import TABLES, rotary_share
 from fwplan.fields import Width  # noqa: TC001  # pydantic reads it
 from fwplan.model.architecture import Architecture, Dims
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
@@ -75,11 +78,58 @@ class Pythia(Architecture):
         """Return the last norm's weights, and the head's where it is not tied."""
         return _with_bias("trunk.final_layer_norm", n.C) | ({} if self.tied_embeddings else {self.head: (n.V, n.C)})
 
+    def buffers(self, n: Dims, /) -> Shapes:
+        """Return the tables of rotary positions."""
+        return dict.fromkeys(TABLES, (n.S, self.turned(n.D) // 2))
+
+    def tables_in(self, _products: Dtype, /) -> Dtype:
+        """Return fp32."""
+        return FLOAT32
+
     def hidden(
         self, ops: Eager, idx: Tensor, w: Mapping[str, Leaf], n: Dims, blocks: Blocks, *, names: Names | None = None
     ) -> Tensor:
-        """Return the head's input (B, T, C)."""
-        raise NotImplementedError
+        """Return the head's input (B, T, C); nothing below the head has a name that outlives it."""
+        del names
+
+        def embed() -> Tensor:
+            return ops.dropout(ops.embedding(w[self.embedding], idx), self.dropout, "embeddings after dropout")
+
+        tables = [w[name].tensor for name in TABLES]
+        x = blocks(embed, lambda x, w, _layer: self._block(ops, x, w, n, tables))
+        return ops.layer_norm(
+            x, *_of(w, "trunk.final_layer_norm"), name="final LayerNorm", keeps="final LayerNorm input"
+        )
+
+    def _block(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf], n: Dims, tables: Sequence[Tensor]) -> Tensor:
+        y = ops.add(x, self._attention(ops, _normed(ops, x, w, "input_layernorm"), w, n, tables))
+        return ops.add(y, self._mlp(ops, _normed(ops, x, w, "post_attention_layernorm"), w))
+
+    def _attention(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf], n: Dims, tables: Sequence[Tensor]) -> Tensor:
+        B, T, C = x.shape
+        qkv = ops.linear(x, *_of(w, "attention.query_key_value"), keeps="LayerNorm outputs", makes="q, k, v joined")
+        q, k, v = ops.split(ops.viewed(qkv, B, T, n.H, 3 * n.D), (n.D, n.D, n.D), "q, k, v")
+        q, k = (rotary_share(ops, x, self.turned(n.D), tables) for x in (q, k))
+        v = ops.laid_out(v, "q, k, v")
+        del qkv
+        q, k, v = (ops.viewed(x, B, T, C) for x in (q, k, v))
+        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout)
+        y = ops.linear(y, *_of(w, "attention.dense"), keeps="attention outputs", makes="attention projection")
+        return ops.dropout(y, self.dropout, "attention projection after dropout")
+
+    def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
+        hidden = ops.linear(x, *_of(w, "mlp.dense_h_to_4h"), keeps="LayerNorm outputs", makes="MLP hidden")
+        hidden = ops.activation(hidden, keeps="MLP hidden, before GELU", makes="MLP hidden, after GELU")
+        hidden = ops.linear(hidden, *_of(w, "mlp.dense_4h_to_h"), keeps="MLP hidden, after GELU", makes="MLP output")
+        return ops.dropout(hidden, self.dropout, "MLP output after dropout")
+
+
+def _normed(ops: Eager, x: Tensor, w: Mapping[str, Leaf], name: str) -> Tensor:
+    return ops.layer_norm(x, *_of(w, name), keeps="LayerNorm inputs")
+
+
+def _of(w: Mapping[str, Leaf], name: str) -> tuple[Leaf, Leaf]:
+    return w[f"{name}.weight"], w[f"{name}.bias"]
 
 
 def _with_bias(name: str, *shape: Any) -> Shapes:

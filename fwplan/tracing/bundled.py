@@ -14,7 +14,7 @@ from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
 from fwplan.train.optim import build_optimizer
-from fwplan.train.precision import grad_scaler, weight_dtype
+from fwplan.train.precision import grad_scaler, in_their_types
 from fwplan.train.step import Trainer, train_step
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         )
     device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
     with torch.device("meta"):
-        model = build_model(spec).to(dtype=weight_dtype(train.dtype))
+        model = in_their_types(build_model(spec), spec)
     scaler = grad_scaler(train.dtype, "cpu")
 
     def trainer(model: Any, optimizer: Any) -> Trainer:

@@ -27,7 +27,7 @@ def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]
     """
     train = trainer.spec.train
     for idx, targets in micro_batches:
-        with autocast(train.dtype, trainer.device.type):
+        with autocast(trainer.spec, trainer.device.type):
             logits, loss = _forward(trainer.model, idx, targets)
             loss = loss / train.grad_accum_steps
         if train.keeps_logits:

@@ -159,8 +159,8 @@ def test_heads_that_cannot_share_have_their_own():
 
 def test_models_that_differ_in_sizes_alone_have_one_structure():
     grouped = Llama(**SIZES, n_kv_head=2)
-    assert grouped.structure is Llama(n_layer=9, n_head=12, n_kv_head=4, n_embd=240, n_hidden=7).structure
-    assert Llama(**SIZES, n_kv_head=4).structure is Llama(**SIZES).structure
-    assert grouped.structure.grouped
-    assert not Llama(**SIZES).structure.grouped
-    assert len({model.structure for model in VARIANTS}) == len(VARIANTS)
+    assert grouped.structure(8) is Llama(n_layer=9, n_head=12, n_kv_head=4, n_embd=240, n_hidden=7).structure(8)
+    assert Llama(**SIZES, n_kv_head=4).structure(8) is Llama(**SIZES).structure(8)
+    assert grouped.structure(8).grouped
+    assert not Llama(**SIZES).structure(8).grouped
+    assert len({model.structure(8) for model in VARIANTS}) == len(VARIANTS)

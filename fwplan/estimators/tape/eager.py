@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Gradients, Leaf, Tape
+    from fwplan.estimators.tape.tape import Gradients, Leaf, Shape, Tape
 
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
 
@@ -110,19 +110,30 @@ class Eager(Elementwise):
 
         return tape.op([x, weight.tensor, bias.tensor if bias else None], out, backward, kept)
 
-    def rms_norm(self, x: Tensor, *, name: str = "RMSNorm", keeps: str) -> Tensor:
-        """Return x over the root of its mean square, in x's element type, without a weight.
+    def rms_norm(self, x: Tensor, weight: Leaf | None = None, *, name: str = "RMSNorm", keeps: str) -> Tensor:
+        """Return x over the root of its mean square, times a weight or none, in x's element type.
 
         One kernel on CUDA, which keeps x and each row's 1/root in fp32; on a processor a formula, in fp32.
         """
         tape, shape, dtype = self.tape, x.shape, x.dtype
+        w = None if weight is None else self.cast(weight.tensor, dtype, "norm weights, half")
         if not tape.cuda:
-            return self._rms_norm_by_formula(x, name, keeps)
+            return self._rms_norm_by_formula(x, w, name, keeps)
         out = tape.make(f"{name} outputs", shape, dtype)
-        kept = tape.keep(self.keep(x, keeps), tape.save(attention.STATISTICS, shape[:-1], FLOAT32))
-        return tape.op([x], out, self.one_gradient(keeps, shape, dtype, kept), kept)
+        kept = tape.keep(
+            self.keep(x, keeps), tape.save(attention.STATISTICS, shape[:-1], FLOAT32), *([w.storage] if w else [])
+        )
 
-    def _rms_norm_by_formula(self, x: Tensor, name: str, keeps: str) -> Tensor:
+        def backward(given: Gradients) -> Gradients:
+            gx = tape.make(f"gradient: {keeps}", shape, dtype)
+            gw = tape.make(f"gradient: {name} weight", shape[-1:], dtype) if weight else None
+            given.clear()
+            kept.clear()
+            return [gx, gw]
+
+        return tape.op([x, w], out, backward, kept)
+
+    def _rms_norm_by_formula(self, x: Tensor, weight: Tensor | None, name: str, keeps: str) -> Tensor:
         dtype, rows = x.dtype, (*x.shape[:-1], ONE)
         x = self.cast(x, FLOAT32, keeps)
         squares = self.square(x, keeps=keeps, makes=f"{name}: squares")
@@ -131,6 +142,9 @@ class Eager(Elementwise):
         del squares
         scale = self.saturating(mean, attention.STATISTICS)
         out = self.mul(scale, x, keeps=keeps, makes=f"{name} outputs")
+        del scale
+        if weight is not None:
+            out = self.mul(weight, out, keeps=f"{name} before its weight", makes=f"{name} outputs")
         return self.cast(out, dtype, f"{name} outputs")
 
     def dropout(self, x: Tensor, p: float, name: str) -> Tensor:
@@ -149,20 +163,36 @@ class Eager(Elementwise):
         return [Tensor(x.storage, (*x.shape[:-1], size), x.dtype, whole.node, slot) for slot, size in enumerate(sizes)]
 
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        n_head: Size,
+        dropout: float = 0.0,
+        windowed: bool = False,
+        grouped: bool = False,
     ) -> Tensor:
         """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel.
 
-        windowed: each token looks back at some others only, which a mask tells the kernel.
+        windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
+        and values, which are repeated for each of them where the kernel takes no fewer heads of them.
         """
+        if grouped and (windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
+            k, v = (self.repeated(x, q.shape) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
         p = dropout if self.tape.training else 0.0
         mask = attention.window_mask(self.tape, q.shape[1]) if windowed else None
         if self.kernel == "formula":
-            return attention.by_formula(self, q, k, v, n_head, p)
+            return attention.by_formula(self, q, k, v, n_head, p, repeated=grouped)
         flash = self.kernel == "flash" and mask is None
-        return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask)
+        return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask, grouped=grouped)
+
+    def repeated(self, x: Tensor, shape: Shape) -> Tensor:
+        """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D): a copy."""
+        backward = self.one_gradient("q, k, v of shared heads, summed", x.shape, x.dtype)
+        return self.tape.op([x], self.tape.make("q, k, v", shape, x.dtype), backward)
 
     def laid_out(self, x: Tensor, name: str) -> Tensor:
         """Return a copy in another layout; its gradient passes as it is."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwplan.estimators.dtypes import FLOAT32
-from fwplan.estimators.tape.size import number
+from fwplan.estimators.tape.size import expression, number
 from fwplan.estimators.tape.tape import Tensor
 
 if TYPE_CHECKING:
@@ -65,6 +65,13 @@ class Elementwise:
         """Return a view of a part of x, cut along one dimension; its gradient is put into zeros of x's shape."""
         backward = self.one_gradient(f"{x.storage.kind.name}, whole", x.shape, x.dtype)
         return self.tape.op([x], Tensor(x.storage, shape_of(shape), x.dtype), backward)
+
+    def rows(self, x: Tensor, name: str) -> Tensor:
+        """Return a part of each sequence, (B, t, c), as rows of a product: copied, where sequences are several."""
+        B, *shape = x.shape
+        copied = B * expression(f"{B!r} > 1")
+        copy = Tensor(self.tape.new(name, (copied, *shape), x.dtype), x.shape, x.dtype)
+        return self.tape.op([x], copy, lambda given: [given.pop()])
 
     def cat(self, parts: Sequence[Tensor], shape: Shape, name: str) -> Tensor:
         """Return these parts joined; their gradients are views of its."""
@@ -124,6 +131,20 @@ class Elementwise:
             return made
 
         return tape.op([factor, x], tape.make(makes, shape, dtype), backward, kept)
+
+    def turned(self, x: Tensor, table: Tensor, makes: str) -> Tensor:
+        """Return x times a table that asks for no gradient, in the wider of their element types; it keeps the table."""
+        tape, shape, own = self.tape, x.shape, x.dtype
+        dtype = max(own, table.dtype, key=lambda kind: kind.width)
+        kept = tape.keep(table.storage)
+
+        def backward(given: Gradients) -> Gradients:
+            made = tape.make(f"gradient: {makes}", shape, dtype)
+            given.clear()
+            kept.clear()
+            return [made if dtype == own else tape.make(f"gradient: {makes}, cast", shape, own)]
+
+        return tape.op([x], tape.make(makes, shape, dtype), backward, kept)
 
     def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None) -> Tensor:
         """Return a function of each element that keeps nothing of x, such as x times a number; or a mask alone."""

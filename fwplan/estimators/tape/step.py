@@ -17,6 +17,7 @@ from fwplan.estimators.tape.tape import Tape
 from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.attention import Kernel
     from fwplan.estimators.tape.blocks import Stretch
     from fwplan.estimators.tape.optimizer import Optimizer
@@ -67,7 +68,9 @@ class _Program:
         self.ops = Eager(tape, mode.kernel)
         model = mode.model
         tape.autocast &= model.autocasts
-        self.weights = {name: tape.buffer(shape) for name, shape in model.buffers(DIMS).items()}
+        self.weights = {
+            name: tape.buffer(shape, model.tables_in(tape.products)) for name, shape in model.buffers(DIMS).items()
+        }
         self.weights |= self._made(model.below(DIMS))
         self.blocks = self._blocks()
         self.weights |= self._made(model.above(DIMS))
@@ -79,11 +82,10 @@ class _Program:
         self.end = 0
 
     def _made(self, shapes: Shapes, count: Size = ONE) -> dict[str, Leaf]:
-        tape, held_in = self.tape, self.mode.model.held_in
-        return {
-            name: tape.weight(shape, count, held_in(name, tape.weights, tape.products))
-            for name, shape in shapes.items()
-        }
+        return {name: self.tape.weight(shape, count, self._held_in(name)) for name, shape in shapes.items()}
+
+    def _held_in(self, name: str) -> Dtype:
+        return self.mode.model.held_in(name, self.tape.weights, self.tape.products)
 
     def _blocks(self) -> tuple[Stretch, ...]:
         model, recompute = self.mode.model, self.mode.recompute

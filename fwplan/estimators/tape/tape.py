@@ -225,9 +225,9 @@ class Tape:
         self.leaves.append(leaf)
         return leaf
 
-    def buffer(self, shape: Shape) -> Leaf:
-        """Return what lies beside the weights and is not trained, in the products' element type."""
-        leaf = Leaf(self.make("buffers", shape, self.products), ONE)
+    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
+        """Return what lies beside the weights and is not trained."""
+        leaf = Leaf(self.make("buffers", shape, dtype), ONE)
         leaf.tensor.node = None
         return leaf
 

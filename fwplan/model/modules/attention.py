@@ -47,18 +47,23 @@ class CausalAttention:
         by_formula = spec.materialises_scores and not spec.train.compile
         return cls(spec.model.dropout, by_formula, _FORCED_BACKEND.get(spec.train.attention), spec.groups_in_kernel)
 
-    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, training: bool) -> Tensor:
-        """Return (B, T, H*D) of q (B, T, H, D) and k, v (B, T, G, D)."""
+    def __call__(self, q: Tensor, k: Tensor, v: Tensor, *, mask: Tensor | None = None, training: bool) -> Tensor:
+        """Return (B, T, H*D) of q (B, T, H, D) and k, v (B, T, G, D).
+
+        mask: which keys each query looks at, (T, T) booleans; None: its own and all before it.
+        """
         q, k, v = (x.transpose(1, 2) for x in (q, k, v))
         dropout, grouped = self.dropout if training else 0.0, k.size(1) != q.size(1)
-        if grouped and not self.grouped:
+        if grouped and (not self.grouped or mask is not None):  # FlashAttention takes no mask
             k, v = _repeated(k, q.size(1)), _repeated(v, q.size(1))
             grouped = False
         if self.by_formula:
-            y = _by_formula(q, k, v, dropout)
+            y = _by_formula(q, k, v, dropout, mask)
         else:
             with contextlib.nullcontext() if self.backend is None else sdpa_kernel(self.backend):
-                y = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, is_causal=True, enable_gqa=grouped)
+                y = F.scaled_dot_product_attention(
+                    q, k, v, mask, dropout_p=dropout, is_causal=mask is None, enable_gqa=grouped
+                )
         return y.transpose(1, 2).flatten(2)
 
 
@@ -67,11 +72,11 @@ def _repeated(x: Tensor, heads: int) -> Tensor:
     return x.unsqueeze(2).expand(-1, -1, heads // x.size(1), -1, -1).flatten(1, 2)
 
 
-def _by_formula(q: Tensor, k: Tensor, v: Tensor, dropout: float) -> Tensor:
+def _by_formula(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None) -> Tensor:
     """Return causal attention (B, H, T, D) with its scores (B, H, T, T) in memory, as nanoGPT's without flash."""
     T, D = q.shape[-2:]
-    future = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1)
+    hidden = torch.ones(T, T, dtype=torch.bool, device=q.device).triu(1) if mask is None else ~mask
     weights = (q @ k.transpose(-2, -1)) * (1.0 / math.sqrt(D))
-    weights = weights.masked_fill(future, -math.inf)
+    weights = weights.masked_fill(hidden, -math.inf)
     weights = F.softmax(weights, dim=-1)
     return F.dropout(weights, dropout) @ v

@@ -49,11 +49,14 @@ class Decoder(nn.Module):
     def __init__(self, spec: RunSpec, trunk: Trunk) -> None:
         super().__init__()
         self.trunk = trunk
-        self.lm_head = nn.Linear(spec.model.n_embd, spec.model.vocab_size, bias=False)
+        self.lm_head = self._make_head(spec)
         if spec.model.tied_embeddings:
             self.lm_head.weight = self.get_parameter(spec.model.embedding)
         self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss == "chunked" else 0
         self._initialise(spec.model.n_layer)
+
+    def _make_head(self, spec: RunSpec) -> nn.Linear:
+        return nn.Linear(spec.model.n_embd, spec.model.vocab_size, bias=False)
 
     def _initialise(self, n_layer: int) -> None:
         """GPT-2's start: normal(0, 0.02), residual projections narrower by sqrt(2 L), biases zero, norms one."""

@@ -34,6 +34,7 @@ class Attention(nn.Module):
         # (B, T, H, 3D): a head's queries, keys and values are neighbours
         q, k, v = self.query_key_value(x).unflatten(2, (self.n_head, -1)).chunk(3, dim=-1)
         q, k = rotate_share(q, cos, sin), rotate_share(k, cos, sin)
+        v = v.contiguous()  # a view of the joined tensor would keep all of it for backward
         out: Tensor = self.drop(self.dense(self.attend(q, k, v, training=self.training)))
         return out
 

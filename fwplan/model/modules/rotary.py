@@ -51,5 +51,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 def rotate_share(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Return x (B, T, H, D) with the first R elements of each head turned, as wide as the tables are for."""
-    turned, rest = x.tensor_split((2 * cos.size(-1),), dim=-1)
+    width = 2 * cos.size(-1)
+    turned, rest = x.split((width, x.size(-1) - width), dim=-1)
     return torch.cat((rotate(turned, cos, sin), rest), dim=-1)
