@@ -11,6 +11,8 @@ from fwplan.configs.documents.json_files import read_json
 from fwplan.configs.documents.toml_files import read_toml
 from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
+from fwplan.configs.nanochat.base_train import COMMAND as NANOCHAT
+from fwplan.configs.nanochat.base_train import read_command
 from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
 from fwplan.errors import FwplanError
@@ -19,7 +21,7 @@ from fwplan.spec import RunSpec, parse_spec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["LoadedConfig", "Unknown", "load_config"]
+__all__ = ["NANOCHAT", "LoadedConfig", "Unknown", "load_config"]
 
 MAX_DOCUMENT_BYTES = 1024 * 1024
 
@@ -81,9 +83,13 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     Raises:
         FwplanError: the file cannot be read, is of no known kind, contradicts itself or describes no possible run.
     """
-    path, script, overrides = _files(Path(path), overrides)
     if world_size < 1:
         raise FwplanError(f"world_size must be at least 1, not {world_size}", hint="the number of processes that train")
+    if str(path) == NANOCHAT:
+        reading = read_command(overrides, world_size)
+        settle_learning_rate(reading)
+        return _loaded(reading, Path("nanochat"), "")
+    path, script, overrides = _files(Path(path), overrides)
     _require_file(path)
     if path.suffix == ".py":
         source = _read(path, MAX_SOURCE_BYTES)
