@@ -99,7 +99,7 @@ def forward_graph(spec: RunSpec, *, flash_on_cuda: bool = False) -> torch.fx.Gra
     torch.compiler.reset()
     with _uninitialised(), _flash_on_cuda() if flash_on_cuda else contextlib.nullcontext():
         model = in_their_types(build_model(spec), spec)
-        part = model.trunk if spec.train.loss == "chunked" else model
+        part = model.trunk if spec.train.loss.name == "chunked" else model
         compiled: Any = torch.compile(part, backend=lambda g, i: compile_fx(g, i, inner_compile=keep), dynamic=False)
         tokens = torch.zeros((spec.train.micro_batch_size, spec.sequence_length), dtype=torch.int64)
         with autocast(spec, "cpu"):

@@ -73,7 +73,7 @@ def device_use(spec: RunSpec, memory: Peak, device_type: str, learned: Correctio
     ratios, leasts = overhead.RESERVED, overhead.LEAST_RESERVED
     if spec.train.expandable_segments:
         ratios, leasts = overhead.EXPANDABLE_RESERVED, overhead.EXPANDABLE_LEAST_RESERVED
-    ratio, least = ratios[spec.train.loss], leasts[spec.train.loss]
+    ratio, least = ratios[spec.train.loss.name], leasts[spec.train.loss.name]
     context = overhead.CUDA_CONTEXT
     if learned is not None and learned.reserved_ratio is not None:
         measured = learned.reserved_ratio

@@ -128,8 +128,8 @@ def _key(name: str) -> str:
 
 
 _DECIDES = attrgetter(
-    "dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every", "attention",
-    "optimizer", "optimizer_impl", "parallel",
+    "dtype", "compile", "loss.name", "loss.dtype", "loss.returns_logits", "loss.keeps_logits", "checkpointing",
+    "checkpoint_every", "attention", "optimizer.name", "optimizer.implementation", "parallel.name",
 )  # fmt: skip
 
 
@@ -149,7 +149,7 @@ def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurem
 def kernels_of(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides whose speed says something about whose; TF32 is for fp32 products alone."""
     train = spec.train
-    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel
+    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel.name
 
 
 def _within(a: float, b: float, factor: float) -> bool:
@@ -159,6 +159,6 @@ def _within(a: float, b: float, factor: float) -> bool:
 def shape_of(spec: RunSpec) -> tuple[object, ...]:
     """Return all that sets a micro-step's speed."""
     train = spec.train
-    optimizer = (train.optimizer, train.optimizer_impl)
-    recipe = (train.loss, train.checkpointing, train.checkpoint_every, *optimizer, train.returns_logits)
-    return spec.model, train.micro_batch_size, spec.sequence_length, train.world_size, *recipe
+    optimizer = (train.optimizer.name, train.optimizer.implementation)
+    recipe = (train.loss.name, train.checkpointing, train.checkpoint_every, *optimizer, train.loss.returns_logits)
+    return spec.model, train.micro_batch_size, spec.sequence_length, train.parallel.world_size, *recipe

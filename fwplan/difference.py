@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from fwplan.spec.flat import flat
+
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
     from fwplan.spec import RunSpec
@@ -42,7 +44,7 @@ class Diff:
     def changes(self) -> list[Change]:
         """The fields of model and training that differ."""
         a, b = _fields(self.before.spec), _fields(self.after.spec)
-        return [Change(name, a[name], b[name]) for name in a if a[name] != b[name]]
+        return [Change(name, a.get(name), b.get(name)) for name in a | b if a.get(name) != b.get(name)]
 
     @property
     def lines(self) -> list[LineChange]:
@@ -62,7 +64,8 @@ class Diff:
 
 
 def _fields(spec: RunSpec) -> dict[str, object]:
-    return {f"{part}.{name}": value for part in ("model", "train") for name, value in getattr(spec, part)}
+    parts = {"model": dict(spec.model), "train": flat(spec.train)}
+    return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 
 def _at_peak(estimate: Estimate) -> dict[str, int]:

@@ -182,7 +182,7 @@ def estimate(
         step_seconds=seconds,
         time_status=None if seconds is None else "calibrated" if measured else "prior",
         total_seconds=total,
-        energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
+        energy_kwh=energy_kwh(total, speed.watts, spec.train.parallel.world_size) if total and speed else None,
         loss=_loss(spec, parameters, tokens),
         calibration=calibration,
     )

@@ -16,7 +16,7 @@ from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
 from fwplan.model.architecture import elements
-from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,7 +54,9 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
 def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    letters = numbers(
+        spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N)
+    )
     beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
     found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
     return found
@@ -68,10 +70,6 @@ def _compiled(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     # whether the topmost block is recomputed decides which lines there are
     topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
     return np.where((L - 1) % every == 0, topmost, other)
-
-
-def _chunk(spec: RunSpec) -> int:
-    return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
@@ -112,7 +110,7 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         C=C,
         H=H,
         L=L,
-        n=np.minimum(_chunk(spec), N),
+        n=np.minimum(defaults.chunk_tokens(spec.train), N),
         P=model.parameters(model.sized(L, H, C)),
         W=elements(model.block(model.sized(L, H, C))),
         positions=model.context_length * C,

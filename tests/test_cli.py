@@ -137,7 +137,7 @@ def test_bad_input_ends_in_one_clear_error(in_process, folder, arguments, said, 
     (folder / "folder.json").mkdir()
     (folder / "unknown.json").write_text(json.dumps(SPEC | {"train": {"micro_batch": 1, "micro_batch_size": 1}}))
     (folder / "negative.json").write_text(json.dumps(SPEC | {"train": {"micro_batch_size": -1}}))
-    (folder / "newer.json").write_text(json.dumps(SPEC | {"schema_version": 2}))
+    (folder / "newer.json").write_text(json.dumps(SPEC | {"schema_version": 3}))
     (folder / "heads.py").write_text("n_embd = 512\nn_head = 12\n")
     table = pa.table({"text": ["some text"] * 100, "id": ["x"] * 100})
     pq.write_table(table, folder / "whole.parquet")

@@ -166,13 +166,13 @@ def as_trained(spec: RunSpec, device_type: str) -> tuple[RunSpec, list[str]]:
     """Return the run as this trainer does it, and what it drops of another script's on the way, in words."""
     changed: dict[str, object] = {}
     dropped = []
-    if spec.train.returns_logits or spec.train.keeps_logits:
+    if spec.train.loss.returns_logits or spec.train.loss.keeps_logits:
         changed |= {"returns_logits": False, "keeps_logits": False}
         dropped.append("this trainer returns no logits: they are dropped, and the memory that they would take")
     if spec.train.attention == "efficient" and device_type != "cuda":
         changed["attention"] = "flash"
         dropped.append(f"attention 'efficient' is CUDA's: torch takes its own kernel on {device_type}")
-    return spec.model_copy(update={"train": spec.train.model_copy(update=changed)}), dropped
+    return spec.but(**changed), dropped
 
 
 def _say(notes: Sequence[str]) -> None:

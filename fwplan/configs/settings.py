@@ -11,7 +11,8 @@ from fwplan.configs.uncounted import may_change_memory, structure, switched_off
 from fwplan.errors import FwplanError
 from fwplan.model.architectures import AnyArchitecture
 from fwplan.spec import ModelSpec, TrainSpec
-from fwplan.unions import members
+from fwplan.spec.flat import FIELDS
+from fwplan.spec.unions import members
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 # The fields of every architecture, of which a document may be any; nanoGPT's and GPT-2 scripts' are GPT-2's.
 MODEL_FIELDS = frozenset(name for _, one in members(AnyArchitecture) for name in one.model_fields)
 _GPT2_FIELDS = frozenset(ModelSpec.model_fields)
-TRAIN_FIELDS = frozenset(TrainSpec.model_fields)
+TRAIN_FIELDS = frozenset(TrainSpec.model_fields | FIELDS)
 
 # Other people's names for our fields: nanoGPT's, nanochat's, Hugging Face's.
 ALIASES = {

@@ -53,20 +53,20 @@ def chunked_or_full(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     if s.chunked:  # the loss itself stays eager
         yield from chunked_lines(s)
         return
-    in_place = not s.cuda and not train.returns_logits
+    in_place = not s.cuda and not train.loss.returns_logits
     deferred = _HEAD_TO_END if defers_head(s) else _HEAD
     phases = _FORWARD | deferred if pads_logits(s) else _LOSS | deferred
     yield Line(
         "head input", s.a * s.N * s.C, (s.B, s.T, s.C), s.a_dtype, phases, "saved", "a*N*C", _GRAPH
     )  # fmt: skip
-    if not train.keeps_logits:
+    if not train.loss.keeps_logits:
         yield _logits(s, "logits", _LOSS | (deferred if in_place else Phase(0)), _GRAPH)
     if not in_place:
         yield _logits(s, "gradient: logits", _BACKWARD | deferred, _GRAPH)
-    if train.returns_logits:
+    if train.loss.returns_logits:
         source = "AOTAutograd materialises a tangent for every output that requires grad"
         yield _logits(s, "zero tangent: returned logits", _BACKWARD, source)
-    if train.keeps_logits:
+    if train.loss.keeps_logits:
         yield _logits(s, "logits held by the caller", EVERY_PHASE, "the caller")
     yield Line("max and log-sum of the logits", 8 * s.N, (s.N,), "float32", _LOSS, "saved", "2*4*N", _GRAPH)
     if s.autocast:

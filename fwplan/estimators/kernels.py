@@ -80,8 +80,8 @@ KERNELS_PER_TENSOR = {"adamw": 8, "sgd": 4, "adamw_8bit": 1}
 
 def launch_seconds(train: TrainSpec) -> float:
     """Return the seconds in which the host launches the optimizer's kernels for one tensor, where it has its own."""
-    alone = train.optimizer_impl == "for_loop" or train.optimizer == "adamw_8bit"
-    return KERNEL_HOST_SECONDS * KERNELS_PER_TENSOR[train.optimizer] if alone else 0.0
+    alone = train.optimizer.implementation == "for_loop" or train.optimizer.name == "adamw_8bit"
+    return KERNEL_HOST_SECONDS * KERNELS_PER_TENSOR[train.optimizer.name] if alone else 0.0
 
 
 def traffic_share(train: TrainSpec) -> float:

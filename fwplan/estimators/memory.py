@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from fwplan.estimators import overhead
 from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
+from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.line import Line, phase_totals
-from fwplan.estimators.optimizer import bucket_lines, persistent_lines, saved_lines, step_lines
+from fwplan.estimators.optimizer import persistent_lines, saved_lines, step_lines
 from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, PASSING, STEP_PHASES, Phase
 from fwplan.estimators.sizes import Sizes, sizes
 from fwplan.estimators.tape.evaluate import lines as tape_lines
@@ -52,8 +53,8 @@ class Memory:
 def unsupported(spec: RunSpec) -> str | None:
     """Return why this spec's memory cannot be estimated, or None where it can."""
     train = spec.train
-    if train.parallel == "fsdp":
-        return "parallel 'fsdp' shards weights per wrapped module: not modelled yet"
+    if train.parallel.unsupported is not None:
+        return train.parallel.unsupported
     if spec.device is not None and spec.device.type == "mps":
         return "memory on Apple GPUs (mps) is not modelled yet"
     if train.compile and spec.model.architecture != "gpt2":
@@ -71,9 +72,8 @@ def evaluation_memory(spec: RunSpec) -> Memory:
 
     There are no gradients, and AdamW makes its moments in the first step, which never comes.
     """
-    train = spec.train.model_copy(update={"eval_micro_batch_size": spec.train.micro_batch_size})
-    spec = spec.model_copy(update={"train": train})
-    return _compiled_evaluation(spec) if train.compile else _eager(spec, trains=False)
+    spec = spec.but(eval_micro_batch_size=spec.train.micro_batch_size)
+    return _compiled_evaluation(spec) if spec.train.compile else _eager(spec, trains=False)
 
 
 def _eager(spec: RunSpec, *, trains: bool = True) -> Memory:
@@ -147,7 +147,7 @@ def compiled_memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
 
 def beside_tensors(spec: RunSpec, parameters: Any) -> list[Line]:
     """Return what is alive in every phase beside the model's own tensors: cuBLAS's workspaces, DDP's buckets."""
-    lines = bucket_lines(spec.train, parameters)
+    lines = spec.train.parallel.lines(DTYPES[spec.train.dtype][0], parameters)
     if spec.device is None or spec.device.type == "cuda":
         lines.append(_workspaces_line(_card(spec)))
     return lines
@@ -170,17 +170,17 @@ def _workspaces_line(card: str | None) -> Line:
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    return train.parallel == "none" and train.optimizer != "adamw_8bit" and not train.compile
+    return train.parallel.proven and train.optimizer.name != "adamw_8bit" and not train.compile
 
 
 def relative_error(train: TrainSpec) -> float:
     """Return how far from the formula a peak may be, beside what is known in bytes: the least sure part decides."""
     errors = [overhead.EAGER_ERROR]
     if train.compile:
-        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE)
-    if train.parallel != "none":
+        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.loss.returns_logits else overhead.COMPILED_ABOVE)
+    if not train.parallel.proven:
         errors.append(overhead.UNPROVEN_ERROR)
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         errors.append(overhead.QUANTISED_ERROR)
     return max(errors)
 
@@ -194,7 +194,9 @@ def bytes_above(spec: RunSpec, tokens: Any) -> Any:
         return 0 * tokens
     likely = overhead.workspaces(_card(spec))
     train, vocabulary = spec.train, spec.model.vocab_size
-    pads = train.compile and train.loss == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    pads = (
+        train.compile and train.loss.name == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    )
     return int(likely.high - likely.point) + (2 * vocabulary if pads else 0) * tokens
 
 
@@ -216,7 +218,7 @@ def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> in
 
     That is gained in the phases of the loss alone: another phase's peak stays.
     """
-    if not s.cuda or s.chunked or spec.train.returns_logits:
+    if not s.cuda or s.chunked or spec.train.loss.returns_logits:
         return allocated
     others = [line for line in lines if line.name != "gradient: logits"]
     return max(phase_totals(others, phases_of(s)).values())

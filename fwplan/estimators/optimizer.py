@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import largest
@@ -31,17 +30,6 @@ def persistent_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     yield Line("batch", 16 * s.N, (s.B, s.T), "int64", STEP_PHASES, "persistent", "2*8*N", "token ids and targets")
 
 
-def bucket_lines(train: TrainSpec, parameters: int) -> list[Line]:
-    """Return what DDP keeps beside the model; torch's ZeroRedundancyOptimizer shards the moments of a model in DDP."""
-    if train.parallel not in {"ddp", "zero1"}:
-        return []
-    dtype, width = DTYPES[train.dtype][0]
-    return [Line(
-        "DDP buckets", width * parameters, None, dtype, EVERY_PHASE, "persistent", f"{width}*P",
-        "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
-    )]  # fmt: skip
-
-
 def saved_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what a checkpoint holds too: the weights and what the optimizer remembers."""
     yield Line("weights", s.p * s.P, None, s.p_dtype, EVERY_PHASE, "persistent", "p*P", "one element a parameter")
@@ -50,12 +38,12 @@ def saved_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
 
 def _state_line(s: Sizes, train: TrainSpec) -> Line:
     """Return what the optimizer remembers from step to step."""
-    shards = train.world_size if train.parallel == "zero1" else 1
+    shards = train.parallel.state_shards
     name, size, dtype, formula, source = "AdamW moments", 2 * s.p * s.P, s.p_dtype, "2*p*P", _ADAMW
-    if train.optimizer == "sgd":
-        has = train.momentum > 0
+    if train.optimizer.name == "sgd":
+        has = train.optimizer.momentum > 0
         name, size, formula, source = "SGD momentum", s.p * s.P * has, "p*P" if has else "0", _SGD
-    elif train.optimizer == "adamw_8bit":
+    elif train.optimizer.name == "adamw_8bit":
         name, size, dtype = "AdamW moments, 8 bits", _quantised_state(s), "uint8"
         formula, source = _quantised_formula(s), _8BIT
     if shards == 1:
@@ -105,13 +93,13 @@ def _quantised(numel: int) -> int:
 
 def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield what the optimizer step itself allocates."""
-    if train.optimizer == "sgd":
+    if train.optimizer.name == "sgd":
         yield from _decayed_lines(s, train)
-    elif train.optimizer_impl == "foreach":
+    elif train.optimizer.implementation == "foreach":
         yield Line(
             "AdamW foreach denominators", s.p * s.P, None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient", "p*P", _STEP
         )
-    elif train.optimizer_impl == "for_loop":
+    elif train.optimizer.implementation == "for_loop":
         yield Line(
             "AdamW denominators", s.p * _for_loop_elements(s), None, s.p_dtype, Phase.OPTIMIZER_STEP, "transient",
             f"p*max({', '.join(_for_loop_formulas(s))})", _STEP,
@@ -120,13 +108,13 @@ def step_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
 
 def _decayed_lines(s: Sizes, train: TrainSpec) -> Iterator[Line]:
     """Yield the gradients that SGD has added the weight decay to; biases and norms do not decay."""
-    if not train.weight_decay or train.optimizer_impl == "fused":
+    if not train.optimizer.weight_decay or train.optimizer.implementation == "fused":
         return
     largest_matrix = largest(s.V * s.C, 4 * s.C * s.C, s.positions)
     matrices = s.P - s.L * (s.W - 12 * s.C * s.C)
     elements, formula = (
         (matrices, "p*(P - L*(W - 12*C*C))")
-        if train.optimizer_impl == "foreach"
+        if train.optimizer.implementation == "foreach"
         else (largest_matrix, "p*max(V*C, 4*C*C, positions)")
     )
     yield Line(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
 from fwplan.estimators.dtypes import DTYPES
-from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.work.work import Numbers, Weights, Work
@@ -147,7 +147,7 @@ def micro_step(
     block = work.of_block(n, compiled=train.compile)
     rate = product_rate(card, train)
     bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
-    chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
+    chunk = None if train.loss.name == "full" else defaults.chunk_tokens(train)
     if (card, rate) not in known:
         known[card, rate] = _block_products(card, N, block, a, rate)
     if (card, rate, chunk) not in known:
@@ -157,7 +157,7 @@ def micro_step(
     scores, scores_backward = _attention(train, card, rate, block, N * T, dropout=work.dropout)
     eager = 0 if train.compile else 1
     between = L * N * block.moved * kernels.traffic_share(train) / bandwidth
-    logit = kernels.LOGIT_BYTES[train.loss][eager] * (kernels.PURE_SHARE if p == a else 1)
+    logit = kernels.LOGIT_BYTES[train.loss.name][eager] * (kernels.PURE_SHARE if p == a else 1)
     logit += kernels.UNPADDED_LOGIT_BYTES if V % 8 and train.compile else 0.0
     every = train.checkpoint_every if train.checkpointing == "block" else 0
     again = (-(-L // every)) / L if every else 0.0
@@ -183,10 +183,11 @@ def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards:
     """
     parameters, tensors = weights.elements, weights.tensors
     traffic = DTYPES[train.dtype][0].width * parameters * _passes(train) / shards
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
     moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
-    if train.optimizer == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: neither hides the other
+    if train.optimizer.name == "adamw_8bit":
+        # bitsandbytes waits for the GPU after each tensor: neither hides the other
         return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
     host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
     return _larger(moving, host)
@@ -194,8 +195,9 @@ def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards:
 
 def _passes(train: TrainSpec) -> int:
     """Return how often clipping and the optimizer read or write an element of every weight."""
-    kind = f"{train.optimizer}, momentum" if train.optimizer == "sgd" and train.momentum else train.optimizer
-    return kernels.PASSES[kind][train.optimizer_impl] + (kernels.CLIP_PASSES if train.grad_clip else 0)
+    optimizer = train.optimizer
+    kind = "sgd, momentum" if optimizer.name == "sgd" and optimizer.momentum else optimizer.name
+    return kernels.PASSES[kind][optimizer.implementation] + (kernels.CLIP_PASSES if train.grad_clip else 0)
 
 
 def _attention(

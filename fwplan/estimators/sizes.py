@@ -104,7 +104,7 @@ def sizes(spec: RunSpec) -> Sizes:
         autocast=weights != products,
         accumulates=train.grad_accum_steps > 1,
         tied=model.tied_embeddings,
-        chunked=train.loss == "chunked",
+        chunked=train.loss.name == "chunked",
         compiled=train.compile,
         cuda=spec.device is None or spec.device.type == "cuda",
         recomputes=every > 0,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
 from fwplan.estimators.work.work import work_of
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.kernels import Family
@@ -43,7 +44,7 @@ def executed_flops(spec: RunSpec) -> float:
     """Return the FLOPs that one process runs in a step: its share of model_flops, and checkpointing's forward."""
     model, train = spec.model, spec.train
     per_token = executed_per_token(model, train, model.dims, T=spec.sequence_length)
-    return float(per_token * spec.tokens_per_step / train.world_size)
+    return float(per_token * spec.tokens_per_step / train.parallel.world_size)
 
 
 def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int) -> Any:
@@ -120,7 +121,7 @@ _CPU_LOGIT: dict[str, Interval] = {"full": (3e-9, 14e-9), "chunked": (1.5e-9, 5e
 def cpu_hardware(train: TrainSpec, matmul_flops: float) -> CpuHardware:
     """Return the prior speed of a CPU whose fp32 matrix product was timed at matmul_flops FLOP/s."""
     low, high = _CPU_EFFICIENCY if train.dtype == "float32" else _CPU_HALF
-    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss])
+    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss.name])
 
 
 def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
@@ -154,7 +155,7 @@ def step_parts(
     known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
     """
     if isinstance(hardware, GpuHardware):
-        shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
+        shards = train.parallel.update_shards
 
         work = work_of(model.structure(T))
         weights = work.weights_of(n)
@@ -181,7 +182,7 @@ def evaluation_share(spec: RunSpec) -> float:
     interval = spec.eval_interval
     if interval is None:
         return 0.0
-    size = (train.eval_micro_batch_size or train.micro_batch_size) / train.micro_batch_size
+    size: float = defaults.eval_micro_batch_size(train) / train.micro_batch_size
     return train.eval_batches * size / 3 / (train.grad_accum_steps * interval)
 
 

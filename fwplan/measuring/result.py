@@ -130,7 +130,7 @@ def predict(spec: RunSpec) -> Predicted | None:
     """Return the formula's peak of the spec on its own device; None where its mode is not modelled."""
     if unsupported(spec):
         return None
-    alone = spec.model_copy(update={"train": spec.train.model_copy(update={"eval_micro_batch_size": None})})
+    alone = spec.but(eval_micro_batch_size=None)
     step, whole = estimate_memory(alone), estimate_memory(spec)
     return Predicted(
         allocated_bytes=step.allocated_bytes,

@@ -117,9 +117,9 @@ class Nanochat(Architecture):
 
     def misfit(self, train: TrainSpec, /) -> str | None:
         """Return what of a recipe nanochat has no place for."""
-        if train.loss == "chunked":
+        if train.loss.name == "chunked":
             return "a chunked loss takes logits as they are, and nanochat caps them"
-        if train.returns_logits:
+        if train.loss.returns_logits:
             return "returns_logits is nanoGPT's forward: nanochat's returns the loss alone"
         if train.checkpointing == "block" and train.checkpoint_every > 1:
             return "nanochat's blocks are not alike: checkpoint_every must be 1"

@@ -96,7 +96,7 @@ def fastest_that_fits(grid: Grid, available: float) -> tuple[Grid, Any]:
 
 def _cost(train: TrainSpec) -> float:
     again = 0 if train.checkpointing == "none" else 3 / train.checkpoint_every
-    return 4 * (not train.compile) + again + 0.5 * (train.loss == "chunked")
+    return 4 * (not train.compile) + again + 0.5 * (train.loss.name == "chunked")
 
 
 def _plane(

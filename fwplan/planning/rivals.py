@@ -22,7 +22,7 @@ def rivals(estimate: Estimate) -> Suggestion | None:
         FwplanError: nothing fits the device, or its memory is unknown.
     """
     spec, tokens, seconds = estimate.spec, estimate.tokens.total, estimate.total_seconds
-    if estimate.target is None or tokens is None or seconds is None or spec.train.world_size > 1:
+    if estimate.target is None or tokens is None or seconds is None or spec.train.parallel.world_size > 1:
         return None
     return search(
         Request(

@@ -60,7 +60,7 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     if loaded.eval_only:
         yield f"evaluates only, never trains, {mode}"
     else:
-        recipe = f"{mode}, {train.loss} loss, checkpointing {train.checkpointing}"
+        recipe = f"{mode}, {train.loss.name} loss, checkpointing {train.checkpointing}"
         yield f"accumulation {train.grad_accum_steps}, {recipe}"
     yield from (f"[yellow]{escape(line)}[/]" for line in textwrap.wrap(loaded.assumed, WIDTH, break_on_hyphens=False))
     yield ""

@@ -10,6 +10,7 @@ from torch import Tensor
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import workspaces
 from fwplan.model.modules import build_model
+from fwplan.spec import defaults
 from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
@@ -36,7 +37,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         FwplanError: the step cannot be traced.
     """
     train = spec.train
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         raise FwplanError(
             "bitsandbytes' kernels cannot be traced: they are not torch's ops",
             where="train.optimizer",
@@ -54,13 +55,13 @@ def trace_spec(spec: RunSpec) -> Trace:
 
     def step(model: Any, optimizer: Any) -> None:
         batches = _batches(spec, train.micro_batch_size)
-        if train.returns_logits:
+        if train.loss.returns_logits:
             nanogpt_step(trainer(model, optimizer), batches, held)
         else:
             train_step(trainer(model, optimizer), batches)
 
     def evaluation(model: Any) -> None:
-        size = train.eval_micro_batch_size or train.micro_batch_size
+        size = defaults.eval_micro_batch_size(train)
         evaluate(trainer(model, None), _batches(spec, size, micro_steps=1))
 
     return trace_module(

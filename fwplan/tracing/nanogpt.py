@@ -30,7 +30,7 @@ def nanogpt_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]
         with autocast(trainer.spec, trainer.device.type):
             logits, loss = _forward(trainer.model, idx, targets)
             loss = loss / train.grad_accum_steps
-        if train.keeps_logits:
+        if train.loss.keeps_logits:
             held[:] = [logits]
         del logits
         trainer.scaler.scale(loss).backward()

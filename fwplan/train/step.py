@@ -48,7 +48,7 @@ def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
 
 def _compile(model: Decoder, spec: RunSpec) -> None:
     """Compile the model whole, or its trunk alone where a chunked loss stays eager."""
-    part = model.trunk if spec.train.loss == "chunked" else model
+    part = model.trunk if spec.train.loss.name == "chunked" else model
     part.compile(dynamic=False)  # evaluation may use another batch size: that must not make the step's graph dynamic
 
 

@@ -259,5 +259,5 @@ def test_yaml_that_is_refused(load, text, message, where):
 
 
 def test_numbers_without_a_point_are_numbers(load):
-    assert load(PRETRAIN).spec.train.learning_rate == 5e-4
-    assert load(PRETRAIN, lr="    lr: 5E-4").spec.train.learning_rate == 5e-4
+    assert load(PRETRAIN).spec.train.optimizer.learning_rate == 5e-4
+    assert load(PRETRAIN, lr="    lr: 5E-4").spec.train.optimizer.learning_rate == 5e-4

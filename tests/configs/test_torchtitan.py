@@ -95,7 +95,11 @@ def test_a_job_is_read_whole(load):
     assert (loaded.kind, model.parameters(model.dims)) == ("torchtitan", 8_030_261_248)
     assert (loaded.spec.sequence_length, train.micro_batch_size, train.max_steps) == (8192, 1, 1000)
     assert (train.dtype, train.compile, train.checkpointing, train.checkpoint_every) == ("bfloat16", False, "block", 1)
-    assert (train.learning_rate, train.min_lr, train.warmup_steps) == (3e-4, pytest.approx(3e-5), 200)
+    assert (train.optimizer.learning_rate, train.schedule.min_lr, train.schedule.warmup_steps) == (
+        3e-4,
+        pytest.approx(3e-5),
+        200,
+    )
     assert (loaded.ignored, loaded.uncounted) == ((), ())
     assert loaded.lines["train.micro_batch_size"] == 24
     assert loaded.lines["model.n_layer"] == 10
@@ -104,7 +108,7 @@ def test_a_job_is_read_whole(load):
 
 def test_older_names_are_read_too(load):
     train = load(OLDER).spec.train
-    assert (train.micro_batch_size, train.warmup_steps, train.compile) == (2, 100, True)
+    assert (train.micro_batch_size, train.schedule.warmup_steps, train.compile) == (2, 100, True)
     assert (train.checkpointing, train.checkpoint_every) == ("block", 2)
     assert load(OLDER).uncounted == ("each block compiled by itself",)
 
@@ -125,13 +129,13 @@ def test_flavors_have_the_parameters_of_their_models(load, name, flavor, count):
 
 def test_several_processes_share_the_weights(load):
     train = load(world_size=8).spec.train
-    assert (train.world_size, train.parallel) == (8, "fsdp")
+    assert (train.parallel.world_size, train.parallel.name) == (8, "fsdp")
     sharded = load(change=("data_parallel_shard_degree = -1", "data_parallel_shard_degree = 4")).spec.train
-    assert (sharded.world_size, sharded.parallel) == (4, "fsdp")
+    assert (sharded.parallel.world_size, sharded.parallel.name) == (4, "fsdp")
     copied = "data_parallel_replicate_degree = 2\ndata_parallel_shard_degree = 1"
     before = "data_parallel_replicate_degree = 1\ndata_parallel_shard_degree = -1"
     train = load(change=(before, copied)).spec.train
-    assert (train.world_size, train.parallel) == (2, "ddp")
+    assert (train.parallel.world_size, train.parallel.name) == (2, "ddp")
 
 
 def test_the_global_batch_is_shared_by_all_processes(load):

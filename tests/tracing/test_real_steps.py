@@ -46,7 +46,7 @@ def real_peak(spec):
     held = []  # the logits, in nanoGPT's loop
 
     def step():
-        if spec.train.returns_logits:
+        if spec.train.loss.returns_logits:
             nanogpt_step(trainer, batches(), held)
         else:
             train_step(trainer, batches())

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.tape.optimizer import Optimizer
 from fwplan.estimators.tape.step import Mode
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.attention import Kernel
@@ -28,17 +29,17 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
         model=spec.model.structure(spec.sequence_length),
         precision=train.dtype,
         kernel=_kernel(spec),
-        loss=train.loss,
-        returns_logits=train.returns_logits,
-        keeps_logits=train.keeps_logits,
+        loss=train.loss.name,
+        returns_logits=train.loss.returns_logits,
+        keeps_logits=train.loss.keeps_logits,
         recompute=_recompute(spec),
         accumulates=train.grad_accum_steps > 1,
         optimizer=Optimizer(
-            train.optimizer,
-            train.optimizer_impl,
-            train.momentum > 0,
-            train.weight_decay > 0,
-            train.world_size if train.parallel == "zero1" else 1,
+            train.optimizer.name,
+            train.optimizer.implementation,
+            train.optimizer.name == "sgd" and train.optimizer.momentum > 0,
+            train.optimizer.weight_decay > 0,
+            train.parallel.state_shards,
         ),
         trains=trains,
         evaluates=evaluates,
@@ -67,7 +68,7 @@ def numbers_of(spec: RunSpec) -> dict[str, int]:
     these in the top group.
     """
     train = spec.train
-    evaluated = train.eval_micro_batch_size or train.micro_batch_size
+    evaluated = defaults.eval_micro_batch_size(train)
     return numbers(spec, spec.model.dims, B=train.micro_batch_size, E=evaluated, n=spec.loss_chunk_tokens)
 
 

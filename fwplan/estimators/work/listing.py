@@ -145,10 +145,11 @@ class Listed(Eager):
         return super().layer_norm(x, weight, bias, name=name, keeps=keeps)
 
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False
-    ) -> Tensor:
+        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False,
+        grouped: bool = False,
+    ) -> Tensor:  # fmt: skip
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
-        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed)
+        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed, grouped=grouped)
         self.listing.call_last("attention")
         self.attentions.append(Attention(n_head, q.shape[-1]))
         return out

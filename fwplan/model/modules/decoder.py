@@ -52,7 +52,7 @@ class Decoder(nn.Module):
         self.lm_head = self._make_head(spec)
         if spec.model.tied_embeddings:
             self.lm_head.weight = self.get_parameter(spec.model.embedding)
-        self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss == "chunked" else 0
+        self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss.name == "chunked" else 0
         self._initialise(spec.model.n_layer)
 
     def _make_head(self, spec: RunSpec) -> nn.Linear:

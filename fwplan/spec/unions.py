@@ -25,6 +25,8 @@ def follow(root: type[Spec], location: Sequence[int | str]) -> tuple[str, type[S
         owner = next(iter(held.values()))
         field = owner.model_fields.get(key)
         held = dict(members(field.annotation)) if field else held
+        if field and isinstance(field.discriminator, str):
+            held = {kind.model_fields[field.discriminator].default: kind for _, kind in members(field.annotation)}
         held = held or {None: owner}
     return ".".join(path), next(iter(held.values()))
 
