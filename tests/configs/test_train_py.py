@@ -6,8 +6,8 @@ import pytest
 
 from fwplan.configs import load_config
 from fwplan.configs.vocabulary import meta_vocab_size
-from fwplan.spec.flat import flat
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.spec.flat import flat
 
 CONFIG = "config/small.py"
 

@@ -10,6 +10,7 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwplan.configs.fingerprint import changed
 from fwplan.configs.models import find_module
 from fwplan.configs.nanochat.arguments import DEFAULTS, own_defaults, parsed_arguments, typed_arguments
 from fwplan.configs.nanochat.run import settle, trained
@@ -30,7 +31,22 @@ _SINCE = {
     "value_embeds": "value embeddings (2026-01-17)",
     "resid_lambdas": "factors of each layer's residual (2026-01-11)",
     "window_sizes": "windows (2026-01-11)",
-    "smear_gate": "smear and backout (2026-03-14)",
+}
+# What makes its model, at 92d63d4.
+MODEL = {
+    "norm": "544294ea55f2",
+    "Linear.forward": "85bcd8ad9c10",
+    "has_ve": "c7e0bd6aef9d",
+    "apply_rotary_emb": "0fcdd32bd5b6",
+    "CausalSelfAttention.__init__": "d7679c9b6d4f",
+    "CausalSelfAttention.forward": "ea4fe6129881",
+    "MLP.__init__": "64f1beeb1a68",
+    "MLP.forward": "4d1885c9eb8c",
+    "Block.__init__": "e47522d831a0",
+    "Block.forward": "e96494478398",
+    "GPT.__init__": "fae3ab7f313c",
+    "GPT._compute_window_sizes": "fde010edaa62",
+    "GPT.forward": "7cdc57154925",
 }
 
 
@@ -78,15 +94,22 @@ def read_base_train(tree: ast.Module, path: str, overrides: Sequence[str], world
 def _look_at_age(reading: Reading, theirs: Settings, tree: ast.Module) -> None:
     """Name what the script shows that nanochat has done otherwise since."""
     old = [theirs[name].line for name in sorted(_OLD_RATES & theirs.keys())]
+    if old:
+        _is_older(reading, f"line {old[0]}")
     cast = [node.lineno for node in nodes(tree, ast.Attribute) if node.attr == "autocast"]
-    for lines, what, why in ((old, "an older nanochat", _OLD_MODEL), (cast, "autocast", _AUTOCAST)):
-        if lines:
-            reading.uncounted.append(f"{what} (line {lines[0]})")
-            reading.notes.append(why)
+    if cast:
+        reading.uncounted.append(f"autocast (line {cast[0]})")
+        reading.notes.append(_AUTOCAST)
+
+
+def _is_older(reading: Reading, place: str) -> None:
+    if _OLD_MODEL not in reading.notes:
+        reading.uncounted.append(f"an older nanochat ({place})")
+        reading.notes.append(_OLD_MODEL)
 
 
 def _look_at_model(reading: Reading, path: str) -> None:
-    """Refuse what the gpt.py beside the script has not, where there is one."""
+    """Hold the gpt.py beside the script against 92d63d4's: refuse what it has not, name what is otherwise."""
     source = find_module("nanochat.gpt", Path(path))
     tree = parsed(source) if source is not None else None
     if source is None or tree is None:
@@ -96,6 +119,13 @@ def _look_at_model(reading: Reading, path: str) -> None:
     lacking = [what for name, what in _SINCE.items() if name not in names]
     if lacking:
         reading.refuse("its model", None, f"{source.name} has no {', '.join(lacking)}")
+        return
+    others = [name for name, _ in changed(tree, MODEL)]
+    if "smear_gate" not in names:
+        _is_older(reading, source.name)
+    elif others:
+        reading.uncounted.append("its own gpt.py")
+        reading.notes.append(f"not as in nanochat at 92d63d4: {', '.join(others)} of {source.name}")
 
 
 def _read(path: str, known: Settings, overrides: Sequence[str], world_size: int) -> Reading:
