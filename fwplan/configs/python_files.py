@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fwplan.configs.literals import Bindings, parse_python, read_statements
+from fwplan.configs.minimind import is_minimind, read_minimind
 from fwplan.configs.nanochat.autoresearch import is_autoresearch, read_autoresearch
 from fwplan.configs.nanochat.base_train import is_base_train, read_base_train
 from fwplan.configs.nanogpt import DEFAULTS, SAMPLES, read_nanogpt
@@ -60,6 +61,8 @@ def _read(tree: ast.Module, path: str, overrides: Sequence[str], world_size: int
         return read_base_train(tree, path, overrides, world_size)
     if is_autoresearch(tree):
         return read_autoresearch(tree, path, overrides, world_size)
+    if is_minimind(tree):
+        return read_minimind(tree, path, overrides, world_size)
     end = configurator(tree)
     if end is not None and script is None:
         return _read_own(tree, end, path, overrides, world_size)

@@ -150,10 +150,10 @@ def test_settings_of_fwplans_own_may_be_typed_too():
     [
         (["dept=3"], "unknown argument 'dept'", None),
         (["depth=7.5"], "must be a positive integer", "--depth"),
-        (["depth=4", "total_batch_size=1000"], "does not divide by 32 x 2048", "--total-batch-size"),
-        (["depth=4", "window_pattern=XYZ"], "window-pattern", "--window-pattern"),
-        (["depth=4", "matrix_lr=fast"], "must be a number", "--matrix-lr"),
-        (["depth=4", "target_param_data_ratio=0"], "which is 0", "--target-param-data-ratio"),
+        (["depth=4", "total_batch_size=1000"], "does not divide by 32 x 2048", "--total_batch_size"),
+        (["depth=4", "window_pattern=XYZ"], "window_pattern", "--window_pattern"),
+        (["depth=4", "matrix_lr=fast"], "must be a number", "--matrix_lr"),
+        (["depth=4", "target_param_data_ratio=0"], "which is 0", "--target_param_data_ratio"),
     ],
 )
 def test_arguments_that_are_refused(words, message, where):

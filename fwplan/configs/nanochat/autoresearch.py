@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwplan.configs.arguments import typed_arguments
 from fwplan.configs.fingerprint import changed
 from fwplan.configs.literals import DEFINITION, read_statements
-from fwplan.configs.nanochat.arguments import typed_arguments
 from fwplan.configs.nanochat.run import always, built, shape, trained
 from fwplan.configs.nodes import nodes
 from fwplan.configs.settings import Reading, Setting, Settings

@@ -10,9 +10,10 @@ import ast
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fwplan.configs.arguments import parsed_arguments, typed_arguments
 from fwplan.configs.fingerprint import changed
 from fwplan.configs.models import find_module
-from fwplan.configs.nanochat.arguments import DEFAULTS, own_defaults, parsed_arguments, typed_arguments
+from fwplan.configs.nanochat.arguments import DEFAULTS, own_defaults
 from fwplan.configs.nanochat.run import settle, trained
 from fwplan.configs.nodes import nodes
 from fwplan.configs.settings import Reading, Settings

@@ -130,9 +130,9 @@ def _horizon(arguments: Settings, model: Nanochat, path: str) -> Settings:
     if total.value == -1:
         if not ratio:
             raise FwplanError(
-                "nanochat's batch follows from target-param-data-ratio, which is 0",
+                "nanochat's batch follows from target_param_data_ratio, which is 0",
                 where=arguments["target_param_data_ratio"].place(path),
-                hint="give it, or --total-batch-size",
+                hint="give it, or total_batch_size",
             )
         total = replace(total, value=total_batch_size(int(tokens), reference))
     batch = whole(total, path)
@@ -156,9 +156,7 @@ def _steps(arguments: Settings, model: Nanochat, batch: int, path: str) -> Setti
         return replace(flops, value=round(number(flops, path) / (flops_per_token(model) * batch)))
     if number(ratio, path) > 0:
         return replace(ratio, value=int(number(ratio, path) * multiplied(model)) // batch)
-    raise FwplanError(
-        "nothing says how long nanochat trains", where=steps.place(path), hint="give --num-iterations=1000"
-    )
+    raise FwplanError("nothing says how long nanochat trains", where=steps.place(path), hint="give num_iterations=1000")
 
 
 def _rates(arguments: Settings, factors: Scaled, steps: Setting, path: str) -> Settings:
