@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fwplan.estimators.tape.graph import GraphTape
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Backward, Gradients, Kept, Leaf, Shape, Storage
+    from fwplan.model.architecture import Sharing
 
 PADDED_TO = 8  # elements: sides of half-precision products on CUDA, torch/_inductor/fx_passes/pad_mm.py
 
@@ -306,15 +307,16 @@ class Fused(Eager):
         return [Tensor(x.storage, (*x.shape[:-1], size), x.dtype, whole.node, slot) for slot, size in enumerate(sizes)]
 
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False,
-        grouped: bool = False,
+        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, window: Size | None = None,
+        sharing: Sharing = "own",
     ) -> Tensor:  # fmt: skip
         """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel."""
-        if grouped and self.repeats(windowed=windowed):
-            k, v = (self.repeated(x, q.shape) for x in (k, v))
+        masked, grouped = window is not None, sharing != "own"
+        if grouped and self.repeats(masked=masked):
+            k, v = (self.repeated(x, q.shape, copied=sharing == "several") for x in (k, v))
         q, k, v = self.write(q, k, v, name="q, k, v")
         p = dropout if self.tape.training else 0.0
-        mask = attention.window_mask(self.tape, q.shape[1]) if windowed else None
+        mask = attention.window_mask(self.tape, q.shape[1]) if masked else None
         if self.kernel == "formula":
             out = fused_attention.by_formula(self, q, k, v, n_head, p)
         else:
