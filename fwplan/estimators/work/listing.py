@@ -6,6 +6,7 @@ The ops are those of memory (tape/eager.py): a new one is counted as soon as it 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.dtypes import INT64
@@ -183,7 +184,11 @@ class Listed(Eager):
 
 def of_tokens(storage: Storage) -> bool:
     """Return whether a tensor holds channels of every token: traffic worth counting, as statistics and ids are not."""
-    kind = storage.kind
+    return _has_channels(storage.kind)
+
+
+@cache
+def _has_channels(kind: Kind) -> bool:
     if kind.name == STATISTICS or kind.dtype == INT64:
         return False
     return any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
