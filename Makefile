@@ -7,7 +7,7 @@ SHOTS := shots
 # The demo's measurements stay in its own folder.
 DEMO_ENV := FWPLAN_HOME=$(CURDIR)/$(DEMO)/home
 
-.PHONY: demo test lint bench report-shot clean
+.PHONY: demo test quick lint bench report-shot clean
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("fwplan needs Python >= 3.11, not " + sys.version.split()[0] + ": make PYTHON=python3.12 ...")'
@@ -30,8 +30,14 @@ demo: $(VENV)/.installed
 	$(DEMO_ENV) $(BIN)/fwplan explain $(DEMO)/plan.json
 	$(DEMO_ENV) $(BIN)/fwplan run $(DEMO)/plan.json
 
+# Up to four processes: a test shares nothing with another, and each process that traces or trains takes a gigabyte.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
 test: lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: lint
+	$(PYTEST) -m "not slow"
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -47,6 +53,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/count_coverage.py
 	$(BIN)/python benchmarks/data_scale.py
 	$(BIN)/python benchmarks/data_kills.py
+	$(BIN)/python benchmarks/doc_commands.py
 	$(BIN)/python benchmarks/mem_tracker.py
 	$(BIN)/python benchmarks/accuracy.py --compiled
 	$(BIN)/python benchmarks/throughput.py

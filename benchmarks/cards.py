@@ -124,7 +124,9 @@ def _beside(note: Note) -> Iterator[str]:
     tokens, hours = compiled.spec.total_tokens, middle(compiled.total_seconds) / 3600
     pick = search(_request(note.card, tokens, hours), []).pick
     train, model = pick.spec.train, pick.spec.model
-    config = f"{model.n_layer} layers, width {model.n_embd}, micro-batch {train.micro_batch_size}, {train.loss} loss"
+    config = (
+        f"{model.n_layer} layers, width {model.n_embd}, micro-batch {train.micro_batch_size}, {train.loss.name} loss"
+    )
     yield _cells("", "**fwplan**", config, *_true(pick.estimate))
 
 
@@ -152,7 +154,7 @@ def _row(found: Suggestion) -> str:
         si(made.parameters.total),
         f"{model.n_layer} / {model.n_head} / {model.n_embd}",
         f"{train.micro_batch_size} x {train.grad_accum_steps}",
-        train.loss,
+        train.loss.name,
         again,
         f"{made.use.needed.low / GIB:.1f}-{made.use.needed.high / GIB:.1f}",
         f"{made.available_bytes / GIB:.1f}",

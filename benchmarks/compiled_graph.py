@@ -30,9 +30,10 @@ from fwplan.estimators.tape.evaluate import ROUNDING, lines, widest
 from fwplan.estimators.tape.lines import REMEMBERED
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers_of
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
+from fwplan.model.modules.decoder import Decoder
 from fwplan.spec import DeviceSpec, RunSpec
-from fwplan.train.precision import autocast, weight_dtype
+from fwplan.train.precision import autocast, in_their_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,30 +93,22 @@ def forward_graph(spec: RunSpec, *, flash_on_cuda: bool = False) -> torch.fx.Gra
 
     torch.compiler.reset()
     with _uninitialised(), _flash_on_cuda() if flash_on_cuda else contextlib.nullcontext():
-        model = _model(spec)
-        part = model.trunk if spec.train.loss == "chunked" else model
+        model = in_their_types(build_model(spec), spec)
+        part = model.trunk if spec.train.loss.name == "chunked" else model
         compiled: Any = torch.compile(part, backend=lambda g, i: compile_fx(g, i, inner_compile=keep), dynamic=False)
         tokens = torch.zeros((spec.train.micro_batch_size, spec.sequence_length), dtype=torch.int64)
-        with autocast(spec.train.dtype, "cpu"):
+        with autocast(spec, "cpu"):
             out = compiled(tokens) if part is model.trunk else compiled(tokens, tokens)
         out.sum().backward()  # the backward is lowered, hence partitioned, on its first call
     torch.compiler.reset()
     return graphs[0]
 
 
-def _model(spec: RunSpec) -> GPT:
-    torch.set_default_dtype(weight_dtype(spec.train.dtype))
-    try:
-        return GPT(spec)
-    finally:
-        torch.set_default_dtype(torch.float32)
-
-
 @contextlib.contextmanager
 def _uninitialised() -> Iterator[None]:
     """Leave weights as they are allocated: a trace needs none, and fake tensors cannot draw them."""
     owners: list[tuple[Any, str]] = [(kind, "reset_parameters") for kind in (nn.Linear, nn.Embedding, nn.LayerNorm)]
-    owners.append((GPT, "_initialise"))
+    owners.append((Decoder, "_initialise"))
     kept = [getattr(owner, name) for owner, name in owners]
     for owner, name in owners:
         setattr(owner, name, lambda *_arguments: None)

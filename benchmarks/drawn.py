@@ -119,7 +119,7 @@ def _log_uniform(draw: random.Random, low: int, high: int) -> int:
 def describe(spec: RunSpec) -> Sequence[str]:
     """Return a spec in a few words: its shape, its micro-batch, its mode."""
     model, train = spec.model, spec.train
-    loss = f"chunked {spec.loss_chunk_tokens}" if train.loss == "chunked" else "full"
+    loss = f"chunked {spec.loss_chunk_tokens}" if train.loss.name == "chunked" else "full"
     every = f"every {train.checkpoint_every}" if train.checkpointing == "block" else "-"
     flags = ("bias" if model.bias else "-", "tied" if model.tied_embeddings else "-")
     return (
@@ -130,7 +130,7 @@ def describe(spec: RunSpec) -> Sequence[str]:
         *flags,
         loss,
         every,
-        train.optimizer_impl,
+        train.optimizer.implementation,
     )
 
 
@@ -260,9 +260,9 @@ def one_line(spec: RunSpec) -> str:
         f"B{train.micro_batch_size} T{spec.sequence_length}/{model.context_length} x{train.grad_accum_steps}",
         train.dtype,
         train.attention,
-        f"chunked/{spec.loss_chunk_tokens}" if train.loss == "chunked" else "full",
+        f"chunked/{spec.loss_chunk_tokens}" if train.loss.name == "chunked" else "full",
         f"ckpt/{train.checkpoint_every}" if train.checkpointing == "block" else "",
-        train.optimizer_impl,
+        train.optimizer.implementation,
         "bias" if model.bias else "",
         "" if model.tied_embeddings else "untied",
         f"drop{model.dropout:g}" if model.dropout else "",

@@ -34,7 +34,7 @@ from torch.distributed._tools.mem_tracker import MemTracker
 
 import fwplan
 from fwplan.estimators.memory import estimate_memory
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.spec import RunSpec
 from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import grad_scaler
@@ -139,7 +139,7 @@ def _under_fake(spec: RunSpec) -> tuple[int, float]:
 
 def tracked_peak(spec: RunSpec) -> int:
     """Return MemTracker's peak of two steps, in bytes; on fake tensors inside FakeTensorMode, else on real ones."""
-    model = GPT(spec)
+    model = build_model(spec)
     trainer = Trainer(spec, CPU, model, build_optimizer(model, spec.train), grad_scaler(spec.train.dtype, "cpu"))
     tracker = MemTracker()
     tracker.track_external(trainer.model, trainer.optimizer)

@@ -109,8 +109,8 @@ def main() -> None:
 
 GROUPS: dict[str, Any] = {
     "all": lambda _: True,
-    "full loss": lambda spec: spec.train.loss == "full",
-    "chunked loss": lambda spec: spec.train.loss == "chunked",
+    "full loss": lambda spec: spec.train.loss.name == "full",
+    "chunked loss": lambda spec: spec.train.loss.name == "chunked",
     "checkpointed": lambda spec: spec.train.checkpointing != "none",
     "accumulating": lambda spec: spec.train.grad_accum_steps > 1,
     "larger evaluation": lambda spec: spec.train.eval_micro_batch_size is not None,

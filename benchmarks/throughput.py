@@ -57,11 +57,10 @@ def throughput_rows() -> list[ThroughputRow]:
 def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
     spec = parse_spec(case["spec"], case["id"])
     if "gpus" in case:
-        shared = {"parallel": "fsdp", "world_size": case["gpus"]}
-        spec = spec.model_copy(update={"train": spec.train.model_copy(update=shared)})
+        spec = spec.but(parallel="fsdp", world_size=case["gpus"])
     card = find_gpu(case.get("card") or CARDS[case["gpu"]])
     low, high = _interval(spec, card.name)
-    published = spec.tokens_per_step / spec.train.world_size / case["tokens_per_second"]
+    published = spec.tokens_per_step / spec.train.parallel.world_size / case["tokens_per_second"]
     factor = hardware(spec.train, named_gpu(card.name)).factor[0]
     return ThroughputRow(case["id"], card.name, published, low / factor, low <= published <= high, fitted)
 

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 import fwplan
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.train.evaluate import evaluate
 from fwplan.train.optim import build_optimizer
-from fwplan.train.precision import grad_scaler, weight_dtype
+from fwplan.train.precision import grad_scaler, in_their_types
 from fwplan.train.step import Trainer, train_step
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def trace_evaluation(spec: RunSpec) -> fwplan.Trace:
     scaler = grad_scaler(train.dtype, "cpu")
     calls = count()
     with torch.device("meta"):
-        model = GPT(spec).to(dtype=weight_dtype(train.dtype))
+        model = in_their_types(build_model(spec), spec)
 
     def batch(size: int) -> tuple[torch.Tensor, torch.Tensor]:
         shape = size, spec.sequence_length

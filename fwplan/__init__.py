@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from fwplan.version import __version__
+
 if TYPE_CHECKING:
     from fwplan.commands.diff import diff
     from fwplan.commands.explain import explain
@@ -20,8 +22,6 @@ if TYPE_CHECKING:
     from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
     from fwplan.tracing.api import trace
     from fwplan.tracing.result import Trace
-
-__version__ = "0.1.0"
 
 _HOMES = {
     "DataSpec": "spec",
@@ -58,6 +58,7 @@ __all__ = [
     "RunSpec",
     "Trace",
     "TrainSpec",
+    "__version__",
     "diff",
     "estimate",
     "explain",

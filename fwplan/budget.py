@@ -9,7 +9,6 @@ from fwplan.estimators import overhead
 from fwplan.estimators.overhead import Range
 
 if TYPE_CHECKING:
-    from fwplan.calibration import Calibration
     from fwplan.spec import DeviceSpec, RunSpec
 
 Verdict = Literal["fits", "fits_at_point", "does_not_fit", "undecidable", "no_device"]
@@ -25,6 +24,25 @@ class Peak(Protocol):
     @property
     def allocated_interval(self) -> tuple[Any, Any]:
         """Its ends."""
+
+
+@dataclass(frozen=True)
+class Corrections:
+    """What runs on a device say about the memory of another one there: numbers, or arrays of many. None: nothing.
+
+    Attributes:
+        allocated_ratio: measured over predicted peak, in the run's own mode.
+        allocated_error: how far that is trusted, relative.
+        reserved_ratio: reserved over allocated, the largest seen.
+        context_bytes: CUDA: device used less reserved and what others held.
+        resident_bytes: CPU: resident less live tensors.
+    """
+
+    allocated_ratio: Any
+    allocated_error: Any
+    reserved_ratio: Any
+    context_bytes: Range | None
+    resident_bytes: Range | None
 
 
 @dataclass(frozen=True)
@@ -46,26 +64,26 @@ class Use:
     needed: Range
 
 
-def device_use(spec: RunSpec, memory: Peak, device_type: str, calibration: Calibration | None) -> Use:
+def device_use(spec: RunSpec, memory: Peak, device_type: str, learned: Corrections | None) -> Use:
     """Return what a step of this memory takes of a device, corrected by what was measured on it."""
-    allocated = _allocated(memory, calibration)
+    allocated = _allocated(memory, learned)
     if device_type == "cpu":
-        resident = _resident(allocated, calibration)
+        resident = _resident(allocated, learned)
         return Use(allocated, None, resident, resident)
     ratios, leasts = overhead.RESERVED, overhead.LEAST_RESERVED
     if spec.train.expandable_segments:
         ratios, leasts = overhead.EXPANDABLE_RESERVED, overhead.EXPANDABLE_LEAST_RESERVED
-    ratio, least = ratios[spec.train.loss], leasts[spec.train.loss]
+    ratio, least = ratios[spec.train.loss.name], leasts[spec.train.loss.name]
     context = overhead.CUDA_CONTEXT
-    if calibration is not None and calibration.reserved_ratio is not None:
-        measured = calibration.reserved_ratio
-        ratio = Range(1.0, measured, measured + calibration.allocated_error)
+    if learned is not None and learned.reserved_ratio is not None:
+        measured = learned.reserved_ratio
+        ratio = Range(1.0, measured, measured + learned.allocated_error)
         least = Range(1.0, _smaller(least.point, measured), _smaller(least.high, ratio.high))
-    if calibration is not None and calibration.context_bytes is not None:
-        context = calibration.context_bytes
+    if learned is not None and learned.context_bytes is not None:
+        context = learned.context_bytes
     reserved = _times(allocated, ratio)  # the ratios are over live tensors, and hold what is not split off
     needed = _plus(_times(allocated, least), context)
-    if calibration is None or calibration.allocated_ratio is None:
+    if learned is None or learned.allocated_ratio is None:
         allocated = replace(allocated, high=allocated.high * (1 + overhead.UNSPLIT_SHARE))
     return Use(allocated, reserved, _plus(reserved, context), needed)
 
@@ -74,18 +92,18 @@ def _smaller(a: Any, b: Any) -> Any:
     return (a + b - abs(a - b)) / 2  # of arrays, element by element
 
 
-def _resident(allocated: Range, calibration: Calibration | None) -> Range:
-    if calibration is not None and calibration.resident_bytes is not None:
-        return _plus(allocated, calibration.resident_bytes)
+def _resident(allocated: Range, learned: Corrections | None) -> Range:
+    if learned is not None and learned.resident_bytes is not None:
+        return _plus(allocated, learned.resident_bytes)
     return _plus(_times(allocated, overhead.CPU_RESIDENT_OVER_LIVE), overhead.CPU_RUNTIME)
 
 
-def _allocated(memory: Peak, calibration: Calibration | None) -> Range:
-    if calibration is None or calibration.allocated_ratio is None:
+def _allocated(memory: Peak, learned: Corrections | None) -> Range:
+    if learned is None or learned.allocated_ratio is None:
         low, high = memory.allocated_interval
         return Range(low, memory.allocated_bytes, high)
-    point = memory.allocated_bytes * calibration.allocated_ratio
-    return Range(point * (1 - calibration.allocated_error), point, point * (1 + calibration.allocated_error))
+    point = memory.allocated_bytes * learned.allocated_ratio
+    return Range(point * (1 - learned.allocated_error), point, point * (1 + learned.allocated_error))
 
 
 def _times(a: Range, b: Range) -> Range:

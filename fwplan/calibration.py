@@ -1,26 +1,22 @@
-"""What past runs teach the next estimate: measured against predicted, per device, and the store on disk."""
+"""What past runs teach the next estimate: measured against predicted, per device."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
-from functools import cache, lru_cache
+from functools import cache
 from operator import attrgetter
-from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from pydantic import ValidationError
-
-from fwplan.errors import FwplanError
+from fwplan.budget import Corrections
 from fwplan.estimators.overhead import Range
 from fwplan.estimators.speed import executed_flops, micro_step_flops, middle, step_seconds
-from fwplan.measurement import Measurement
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from fwplan.estimators.speed import Hardware
+    from fwplan.measurement import Measurement
     from fwplan.spec import RunSpec
 
 # A measured device is trusted no closer than this, however well past runs agree with each other.
@@ -32,15 +28,10 @@ COMPARABLE_BYTES, COMPARABLE_FLOPS = 4.0, 16.0
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """What runs on one device say about a spec. None: no run says anything about it."""
+class Calibration(Corrections):
+    """What runs on one device say about a spec, its memory and its time."""
 
     runs: int  # that changed a figure
-    allocated_ratio: float | None  # measured over predicted, in the spec's own mode
-    allocated_error: float  # how far that is trusted, relative
-    reserved_ratio: float | None  # reserved over allocated, the largest seen
-    context_bytes: Range | None  # CUDA: device used less reserved and what others held
-    resident_bytes: Range | None  # CPU: resident less live tensors
     timed: tuple[Measurement, ...]  # runs whose speed says something about the spec's
     time_factor: float  # and how far it carries: the interval is divided and multiplied by it
 
@@ -58,99 +49,6 @@ class Calibration:
         ratios = [m.step_seconds / expected(m.spec) for m in self.timed]
         point = expected(spec)
         return point * min(ratios) / self.time_factor, point * max(ratios) * self.time_factor
-
-
-def store_path() -> Path:
-    """Return the file that measurements are kept in: under $FWPLAN_HOME, else the user's state directory."""
-    home = os.environ.get("FWPLAN_HOME")
-    if home:
-        return Path(home) / "measurements.jsonl"
-    state = os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state"
-    return Path(state) / "fwplan" / "measurements.jsonl"
-
-
-def _home() -> Path:
-    """Return the user's home; the root for who has none, as in a container under a bare number: what Docker sets."""
-    try:
-        return Path.home()
-    except RuntimeError:
-        return Path("/")
-
-
-def record(measurement: Measurement) -> Path:
-    """Append a measurement to the store, as one line in one write, and return the store's path.
-
-    Where a crash or a full disk cut the last line short, that line is ended first: it is lost, this one is not.
-
-    Raises:
-        FwplanError: the store cannot be written; names it.
-    """
-    path = store_path()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a+b") as store:
-            torn = store.tell() > 0 and store.seek(-1, os.SEEK_END) >= 0 and store.read() != b"\n"
-            store.write(b"\n" * torn + measurement.model_dump_json().encode() + b"\n")
-    except OSError as error:
-        raise FwplanError(
-            f"cannot save the measurement: {error.strerror}",
-            where=str(path),
-            hint="set FWPLAN_HOME to a folder that can be written",
-        ) from error
-    return path
-
-
-@dataclass(frozen=True)
-class Store:
-    """What the store holds: the runs, oldest first, and how many of its lines teach nothing."""
-
-    measurements: tuple[Measurement, ...] = ()
-    unreadable: int = 0  # of another version, cut short by a crash, or no measurement at all
-    odd: int = 0  # no step can have taken that
-
-
-def load_measurements() -> list[Measurement]:
-    """Return all stored measurements that can be learned from, oldest first.
-
-    Raises:
-        FwplanError: the store exists but cannot be read.
-    """
-    return list(read_store().measurements)
-
-
-def read_store() -> Store:
-    """Return what the store holds; its file is parsed once, until it changes.
-
-    Raises:
-        FwplanError: the store exists but cannot be read.
-    """
-    path = store_path()
-    try:
-        if not path.is_file():
-            return Store()
-        now = path.stat()
-        return _parsed(path, (now.st_mtime_ns, now.st_size))
-    except OSError as error:
-        raise FwplanError(
-            f"cannot read past measurements: {error.strerror}",
-            where=str(path),
-            hint="set FWPLAN_HOME to a folder that can be read",
-        ) from error
-
-
-@lru_cache(maxsize=1)
-def _parsed(path: Path, _version: tuple[int, int]) -> Store:
-    read = [_measurement(line) for line in path.read_bytes().splitlines() if line.strip()]
-    found = [measurement for measurement in read if measurement is not None]
-    kept = tuple(measurement for measurement in found if not measurement.is_odd)
-    return Store(kept, unreadable=len(read) - len(found), odd=len(found) - len(kept))
-
-
-def _measurement(line: bytes) -> Measurement | None:
-    try:
-        return Measurement.model_validate_json(line)
-    except ValidationError:
-        return None
 
 
 def calibrate(
@@ -230,8 +128,8 @@ def _key(name: str) -> str:
 
 
 _DECIDES = attrgetter(
-    "dtype", "compile", "loss", "returns_logits", "keeps_logits", "checkpointing", "checkpoint_every", "attention",
-    "optimizer", "optimizer_impl", "parallel",
+    "dtype", "compile", "loss.name", "loss.dtype", "loss.returns_logits", "loss.keeps_logits", "checkpointing",
+    "checkpoint_every", "attention", "optimizer.name", "optimizer.implementation", "parallel.name",
 )  # fmt: skip
 
 
@@ -251,7 +149,7 @@ def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurem
 def kernels_of(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides whose speed says something about whose; TF32 is for fp32 products alone."""
     train = spec.train
-    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel
+    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel.name
 
 
 def _within(a: float, b: float, factor: float) -> bool:
@@ -261,6 +159,6 @@ def _within(a: float, b: float, factor: float) -> bool:
 def shape_of(spec: RunSpec) -> tuple[object, ...]:
     """Return all that sets a micro-step's speed."""
     train = spec.train
-    optimizer = (train.optimizer, train.optimizer_impl)
-    recipe = (train.loss, train.checkpointing, train.checkpoint_every, *optimizer, train.returns_logits)
-    return spec.model, train.micro_batch_size, spec.sequence_length, train.world_size, *recipe
+    optimizer = (train.optimizer.name, train.optimizer.implementation)
+    recipe = (train.loss.name, train.checkpointing, train.checkpoint_every, *optimizer, train.loss.returns_logits)
+    return spec.model, train.micro_batch_size, spec.sequence_length, train.parallel.world_size, *recipe

@@ -6,7 +6,6 @@ torch is looked at on the disk and never imported.
 from __future__ import annotations
 
 import os
-import platform
 import re
 import shlex
 import shutil
@@ -16,18 +15,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fwplan import software
-from fwplan.calibration import Store, read_store, store_path
-from fwplan.devices import Detected, detect_cpu, detect_or_reason
-from fwplan.devices.amd import ask_amd
-from fwplan.devices.apple import AppleChip, ask_macos
+from fwplan.devices.command import run_command
+from fwplan.devices.found import Machine, this_machine
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.machine import run_command
-from fwplan.matmul_rate import keep_faster
+from fwplan.store import Store, read_store, store_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from fwplan.machine import CpuDevice, Runner
+    from fwplan.devices.apple import AppleChip
+    from fwplan.devices.command import Runner
+    from fwplan.devices.gpu import Gpu
     from fwplan.measurement import Measurement
 
 LEAST_DISK_BYTES = 2**30  # a checkpoint of a 124 M model with AdamW's moments is 1.4 GiB
@@ -66,15 +64,10 @@ class StoredRuns:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that was found out; None is unknown, and `absent` says who was asked in vain."""
+    """All that was found out; None is unknown."""
 
-    system: str
+    machine: Machine
     python: str
-    gpu: Detected | None
-    apple: AppleChip | None
-    absent: tuple[str, ...]
-    visible: Mapping[str, str]  # the variables that choose a GPU, where they are set
-    cpu: CpuDevice
     packages: tuple[software.Package, ...]
     torch_build: software.TorchBuild
     compiler: str | None
@@ -90,14 +83,15 @@ class Diagnosis:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the diagnosis as `doctor --json` prints it; bytes are integers, null is unknown."""
+        machine = self.machine
         return {
-            "system": self.system,
+            "system": machine.system,
             "python": self.python,
-            "gpu": _gpu_dict(self.gpu) if self.gpu else None,
-            "apple": vars(self.apple) if self.apple else None,
-            "absent": list(self.absent),
-            "visible": dict(self.visible),
-            "cpu": vars(self.cpu),
+            "gpu": _gpu_dict(machine.gpu) if machine.gpu else None,
+            "apple": vars(machine.apple) if machine.apple else None,
+            "absent": list(machine.absent),
+            "visible": dict(machine.visible),
+            "cpu": vars(machine.cpu),
             "packages": [package._asdict() for package in self.packages],
             "torch_build": self.torch_build._asdict(),
             "compiler": self.compiler,
@@ -108,11 +102,12 @@ class Diagnosis:
         }
 
 
-def _gpu_dict(found: Detected) -> dict[str, Any]:
-    return vars(found.gpu) | {
+def _gpu_dict(found: Gpu) -> dict[str, Any]:
+    told = {name: value for name, value in vars(found).items() if name not in {"card", "total_bytes", "total_status"}}
+    return told | {
         "torch_sees_bytes": found.total_bytes,
         "torch_sees_status": found.total_status,
-        "table_row": found.known.name if found.known else None,
+        "table_row": found.card.name if found.card else None,
     }
 
 
@@ -124,31 +119,21 @@ def examine(run: Runner = run_command, environ: Mapping[str, str] = os.environ, 
         environ: the environment.
         system: Linux, Darwin or Windows; None: this one.
     """
-    system = system or platform.system()
-    gpu, why = detect_or_reason(run, environ)
-    apple, absent = None, [] if gpu else [f"NVIDIA: {why}", f"AMD: {ask_amd(run, environ)[1]}"]
-    if gpu is None and system == "Darwin":
-        apple, why = ask_macos(run)
-        absent += [f"Apple: {why}"] if apple is None else []
+    machine = this_machine(run, environ, system)
     packages, build = software.packages(), software.torch_build()
     compiler = next((found for name in ("cc", "gcc", "clang", "cl") if (found := shutil.which(name))), None)
     disks = (_disk("runs", Path.cwd()), _disk("measurements", store_path().parent))
     stored, problem = _stored()
     problems = (
         *_package_problems(packages),
-        *_gpu_problems(gpu, apple, build),
+        *_gpu_problems(machine.gpu, machine.apple, build),
         *_compiler_problems(compiler),
         *(_disk_problem(disk) for disk in disks if disk.free_bytes is not None and disk.free_bytes < LEAST_DISK_BYTES),
         *problem,
     )
     return Diagnosis(
-        system=f"{system} {platform.release()} {platform.machine()}",
+        machine=machine,
         python=".".join(map(str, sys.version_info[:3])),
-        gpu=gpu,
-        apple=apple,
-        absent=tuple(absent),
-        visible={name: value for name, value in environ.items() if name.endswith("_VISIBLE_DEVICES")},
-        cpu=keep_faster(detect_cpu()),
         packages=packages,
         torch_build=build,
         compiler=compiler,
@@ -203,7 +188,7 @@ def _package_problems(packages: Sequence[software.Package]) -> Iterator[Problem]
             yield Problem(message, f"pip install -U {package.name}", stops=True)
 
 
-def _gpu_problems(gpu: Detected | None, apple: AppleChip | None, build: software.TorchBuild) -> Iterator[Problem]:
+def _gpu_problems(gpu: Gpu | None, apple: AppleChip | None, build: software.TorchBuild) -> Iterator[Problem]:
     if apple is not None:
         message = "memory on Apple GPUs is not modelled yet: plans for this Mac are for its CPU"
         yield Problem(message, "fwplan suggest --device cpu", stops=False)
@@ -211,12 +196,12 @@ def _gpu_problems(gpu: Detected | None, apple: AppleChip | None, build: software
         return
     if gpu.total_bytes is None:
         yield Problem(f"the memory of {gpu.name} is unknown", "say it: fwplan suggest --vram 12", stops=False)
-    wanted, has = ("CUDA", build.cuda) if gpu.gpu.vendor == "nvidia" else ("ROCm", build.hip)
+    wanted, has = ("CUDA", build.cuda) if gpu.vendor == "nvidia" else ("ROCm", build.hip)
     if build.known and has is None:
         message = f"this torch is built without {wanted}: it cannot use {gpu.name}"
         yield Problem(message, "pytorch.org/get-started has the command for it", stops=True)
-    elif gpu.gpu.vendor == "nvidia" and build.cuda is not None:
-        yield from _driver_problems(gpu.gpu.driver, build.cuda)
+    elif gpu.vendor == "nvidia" and build.cuda is not None:
+        yield from _driver_problems(gpu.driver, build.cuda)
 
 
 def _driver_problems(driver: str, cuda: str) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from fwplan.budget import Use, Verdict, available_bytes, device_use, verdict
-from fwplan.calibration import calibrate, load_measurements
+from fwplan.calibration import calibrate
 from fwplan.estimators.line import Line
 from fwplan.estimators.memory import Memory, estimate_memory, evaluation_memory, unsupported
 from fwplan.estimators.parameters import ParameterCount, count_parameters
@@ -15,6 +15,7 @@ from fwplan.estimators.quality import ExpectedLoss, expected_loss, vocabulary_in
 from fwplan.estimators.speed import Flops, energy_kwh, evaluation_share, model_flops, step_seconds
 from fwplan.estimators.tokens import Tokens, count_run_tokens
 from fwplan.mode_notes import mode_notes
+from fwplan.store import load_measurements
 from fwplan.target import Target, hardware, named_gpu, own_target
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def estimate(
         step_seconds=seconds,
         time_status=None if seconds is None else "calibrated" if measured else "prior",
         total_seconds=total,
-        energy_kwh=energy_kwh(total, speed.watts, spec.train.world_size) if total and speed else None,
+        energy_kwh=energy_kwh(total, speed.watts, spec.train.parallel.world_size) if total and speed else None,
         loss=_loss(spec, parameters, tokens),
         calibration=calibration,
     )

@@ -16,6 +16,8 @@ Width = Annotated[int, Field(ge=1, le=2**17)]
 Vocabulary = Annotated[int, Field(ge=2, le=2**24)]
 Context = Annotated[int, Field(ge=1, le=2**24)]
 Share = Annotated[float, Field(ge=0, lt=1)]
+Rate = Annotated[float, Field(gt=0)]  # of learning
+Amount = Annotated[float, Field(ge=0)]
 Dtype = Literal["float32", "bfloat16", "float16", "pure_bfloat16"]
 
 

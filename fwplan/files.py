@@ -1,4 +1,4 @@
-"""Files written whole or not at all: a temporary file in the same folder, flushed to disk, then a rename."""
+"""Where files are, and files written whole or not at all: a temporary one beside it, flushed to disk, then a rename."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ ROOM = "free some space, or choose another folder"
 def user_path(path: str | os.PathLike[str]) -> Path:
     """Return a path with its ~ as the home that it stands for, or as it is where there is no such user or home."""
     return Path(os.path.expanduser(path))  # noqa: PTH111 - Path.expanduser raises a RuntimeError there
+
+
+def state_folder() -> Path:
+    """Return the folder of what is kept from run to run: $FWPLAN_HOME, else fwplan in the user's state directory."""
+    home = os.environ.get("FWPLAN_HOME")
+    if home:
+        return Path(home)
+    return Path(os.environ.get("XDG_STATE_HOME") or _home() / ".local" / "state") / "fwplan"
+
+
+def _home() -> Path:
+    """Return the user's home; the root for who has none, as in a container under a bare number: what Docker sets."""
+    try:
+        return Path.home()
+    except RuntimeError:
+        return Path("/")
 
 
 def replace_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:

@@ -129,41 +129,41 @@ def _prior_seconds(found: Estimate) -> tuple[float, float] | None:
 
 def _changes(before: Estimate) -> Iterator[_Change]:
     spec, train = before.spec, before.spec.train
-    if train.loss == "full":
-        yield _Change("chunked loss", _with(spec, **_CHUNKED), "one chunk of logits at a time in place of all of them")
-    if not train.compile and train.loss == "full":
+    if train.loss.name == "full":
+        yield _Change("chunked loss", spec.but(**_CHUNKED), "one chunk of logits at a time in place of all of them")
+    if not train.compile and train.loss.name == "full":
         yield _Change(
             "compile=True, loss returned alone",
-            _with(spec, compile=True, returns_logits=False, keeps_logits=False),
+            spec.but(compile=True, returns_logits=False, keeps_logits=False),
             "log-softmax and its backward fuse: about 4 bytes a logit in place of about 12",
             disturbs=_COMPILED,
         )
-    elif train.returns_logits:
+    elif train.loss.returns_logits:
         yield _Change(
             "return the loss without the logits",
-            _with(spec, returns_logits=False, keeps_logits=False),
+            spec.but(returns_logits=False, keeps_logits=False),
             "no zero tangent and no held copy of the logits",
         )
     yield from _smaller_micro_batch(spec)
     if train.checkpointing == "none":
         yield _Change(
-            "activation checkpointing", recomputed := _with(spec, checkpointing="block"),
+            "activation checkpointing", recomputed := spec.but(checkpointing="block"),
             _blocks_share(before, recomputed), disturbs=_RECOMPUTED, popular=True,
         )  # fmt: skip
     if _on_cuda(spec) and not train.expandable_segments:
         yield _Change(
-            "allocator: expandable_segments:True", _with(spec, expandable_segments=True),
+            "allocator: expandable_segments:True", spec.but(expandable_segments=True),
             "PYTORCH_ALLOC_CONF: the room between large blocks can be given back; on Linux",
         )  # fmt: skip
-    if train.optimizer_impl != "fused":
+    if train.optimizer.implementation != "fused":
         yield _Change(
-            f"fused {'AdamW' if train.optimizer == 'adamw' else 'SGD'}",
-            _with(spec, optimizer_impl="fused"),
+            f"fused {'AdamW' if train.optimizer.name == 'adamw' else 'SGD'}",
+            spec.but(optimizer_impl="fused"),
             "the step itself allocates nothing",
         )
-    if train.optimizer == "adamw" and _on_cuda(spec):
+    if train.optimizer.name == "adamw" and _on_cuda(spec):
         yield _Change(
-            "AdamW in 8 bits (bitsandbytes)", _with(spec, optimizer="adamw_8bit", optimizer_impl="fused"),
+            "AdamW in 8 bits (bitsandbytes)", spec.but(optimizer="adamw_8bit", optimizer_impl="fused"),
             "two bytes a parameter in place of eight for the moments", same_maths=False,
         )  # fmt: skip
     yield from _popular_but_useless(spec)
@@ -183,7 +183,7 @@ def _smaller_micro_batch(spec: RunSpec) -> Iterator[_Change]:
             micro, accumulation = train.micro_batch_size // divisor, train.grad_accum_steps * divisor
             yield _Change(
                 f"micro-batch {micro}, accumulation {accumulation}",
-                _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation),
+                spec.but(micro_batch_size=micro, grad_accum_steps=accumulation),
                 "activations and logits shrink with the micro-batch; the step sees the same tokens",
                 disturbs=_SPLIT,
             )
@@ -202,22 +202,22 @@ def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:
     if train.grad_accum_steps > 2:
         fewer = max(2, train.grad_accum_steps * 3 // 4)
         why = "accumulation does not change the peak beyond its first micro-step; it only makes the batch smaller"
-        yield _Change(f"accumulation {fewer}", _with(spec, grad_accum_steps=fewer), why, same_maths=False, popular=True)
+        yield _Change(f"accumulation {fewer}", spec.but(grad_accum_steps=fewer), why, same_maths=False, popular=True)
     if train.compile:
         why = "eager keeps 12 to 14 bytes a logit where compiled keeps 4 to 6"
-        yield _Change("compile=False", _with(spec, compile=False), why, popular=True)
+        yield _Change("compile=False", spec.but(compile=False), why, popular=True)
     if train.dtype == "bfloat16":
         why = "fp16 and bf16 take the same bytes"
-        yield _Change("dtype float16", _with(spec, dtype="float16"), why, same_maths=False, popular=True)
+        yield _Change("dtype float16", spec.but(dtype="float16"), why, same_maths=False, popular=True)
 
 
 def _together(before: Estimate, measurements: Sequence[Measurement]) -> Iterator[Fix]:
     """Yield several changes at once, for a run that no single one saves: of its micro-batches the largest that fits."""
-    spec, chunked = before.spec, _CHUNKED if before.spec.train.loss == "full" else {}
+    spec, chunked = before.spec, _CHUNKED if before.spec.train.loss.name == "full" else {}
     prefix = "chunked, " if chunked else ""
     for ending, more, level in (("", {}, _SEVERAL), (", checkpointed", {"checkpointing": "block"}, _SEVERAL + 1)):
         for micro, accumulation in _halved(spec):
-            changed = _with(spec, micro_batch_size=micro, grad_accum_steps=accumulation, **chunked, **more)
+            changed = spec.but(micro_batch_size=micro, grad_accum_steps=accumulation, **chunked, **more)
             name = f"{prefix}micro-batch {micro}{ending}"
             fix = _tried(before, _Change(name, changed, "one change alone is not enough", disturbs=level), measurements)
             if fix.fits:
@@ -232,7 +232,3 @@ def _halved(spec: RunSpec) -> Iterator[tuple[int, int]]:
     while micro % 2 == 0:
         micro, accumulation = micro // 2, accumulation * 2
         yield micro, accumulation
-
-
-def _with(spec: RunSpec, **train: object) -> RunSpec:
-    return spec.model_copy(update={"train": spec.train.model_copy(update=train)})

@@ -8,15 +8,14 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
-from fwplan.calibration import store_path
+from fwplan.devices.cpu import sgemm_flops
 from fwplan.errors import FwplanError
-from fwplan.files import write_json
-from fwplan.machine import sgemm_flops
+from fwplan.files import state_folder, write_json
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from fwplan.machine import CpuDevice
+    from fwplan.devices.cpu import CpuDevice
 
 _FILE = "processors.json"  # beside past runs: what was timed, by processor
 _SECONDS = 0.15  # longer than a look at the machine takes: it is done once
@@ -53,7 +52,7 @@ def _name(cpu: CpuDevice) -> str:
 
 
 def _path() -> Path:
-    return store_path().with_name(_FILE)
+    return state_folder() / _FILE
 
 
 def _keep(name: str, rate: float | None) -> float | None:

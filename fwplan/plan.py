@@ -5,30 +5,36 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from fwplan import __version__
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.fields import Bytes, Spec
 from fwplan.files import write_json
 from fwplan.json_text import parse_json
 from fwplan.spec import RunSpec, check_version, spec_error
+from fwplan.spec.flat import flat
+from fwplan.version import __version__
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
+
+
+# A list too, which is what JSON has: before a document of version 1 is upgraded it is no JSON any more.
+_Bytes = Annotated[tuple[Bytes, Bytes], Field(strict=False)]
+_Figures = Annotated[tuple[float, float], Field(strict=False)]
 
 
 class Prediction(Spec):
     """What the estimate said when the plan was made; intervals are (low, high)."""
 
     allocated_bytes: Bytes
-    allocated_interval: tuple[Bytes, Bytes]
-    reserved_bytes: tuple[Bytes, Bytes] | None
-    device_used_bytes: tuple[Bytes, Bytes]
-    step_seconds: tuple[float, float] | None
-    expected_loss: tuple[float, float] | None
+    allocated_interval: _Bytes
+    reserved_bytes: _Bytes | None
+    device_used_bytes: _Bytes
+    step_seconds: _Figures | None
+    expected_loss: _Figures | None
 
 
 class Plan(RunSpec):
@@ -93,12 +99,12 @@ class Plan(RunSpec):
 
 def _validated(document: Any, where: str) -> Plan:
     try:
-        return Plan.model_validate_json(json.dumps(document))  # as JSON: its lists become tuples
+        return Plan.model_validate(document)
     except ValidationError as error:
         place = error.errors()[0]["loc"]
         if place and place[0] not in RunSpec.model_fields:  # what it adds to a spec
             raise spec_error(error, where, hint=f"make it again: fwplan explain {where} -o plan2.json") from None
-        raise spec_error(error, where) from None
+        raise spec_error(error, where, document=document) from None
 
 
 def plan_id(spec: RunSpec, data: str | None = None) -> str:
@@ -106,7 +112,7 @@ def plan_id(spec: RunSpec, data: str | None = None) -> str:
 
     data: what identifies other data than the spec's; None: it is the spec's.
     """
-    content = spec.model_dump(mode="json", include={"model", "train", "data"})
+    content = spec.model_dump(mode="json", include={"model", "data"}) | {"train": flat(spec.train)}
     if data is not None:
         content["data"] = data
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

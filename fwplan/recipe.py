@@ -40,11 +40,6 @@ def learning_rate(work: float, batch: float) -> float:
     return float(f"{min(MOST_LEARNING_RATE, 0.3118 * work**-0.125 * smaller):.1e}")
 
 
-def warmup_steps(steps: int) -> int:
-    """Return the steps of the learning rate's rise: 2 % of the run, at most 2,000."""
-    return min(2000, max(1, steps // 50))
-
-
 # Evaluations may add this much to the time of the steps. Each of about twenty has half a million tokens; fewer where
 # that would cost more, but never below 20 micro-batches.
 EVALUATION_SHARE = 0.05

@@ -165,7 +165,7 @@ def detected() -> Target | None:
     found = detect()
     if found is None:
         return None
-    known = (found.known,) if found.known else ()
+    known = (found.card,) if found.card else ()
     return Target(found.spec(), known, notes=tuple(note for card in known for note in _unproven(card)))
 
 

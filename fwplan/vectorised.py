@@ -14,26 +14,25 @@ from fwplan.estimators.tape.blocks import EVERY_NTH
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
-from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+from fwplan.model.architecture import Dims
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-    from fwplan.calibration import Calibration
+    from fwplan.budget import Corrections
     from fwplan.estimators.overhead import Range
     from fwplan.spec import RunSpec
 
     Ints = npt.NDArray[np.int64]
 
 
-def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, micro_batch_size: Any) -> Ints:
-    """Return the peak allocated bytes of a step of runs like spec, but of these shapes and micro-batches.
+def peak_allocated(spec: RunSpec, sizes: Dims, *, micro_batch_size: Any) -> Ints:
+    """Return the peak allocated bytes of a step of runs like spec, but of these sizes and micro-batches.
 
     Args:
-        spec: gives the mode, vocabulary, context and all else that is the same for all.
-        n_layer: integers, or arrays that broadcast together; the result has their shape.
-        n_head: likewise.
-        n_embd: likewise; that the heads divide it is not checked.
+        spec: gives the mode, the kind of model and all else that is the same for all.
+        sizes: integers, or arrays that broadcast together; the result has their shape.
         micro_batch_size: likewise.
 
     Raises:
@@ -45,35 +44,27 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
             f"undecidable: {reason}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
     # not broadcast yet: what only the shape decides stays as small as the shapes
-    arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
-    return _peaks(spec, *arrays)
-
-
-def _peaks(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
-    E, every = spec.train.eval_micro_batch_size or 0, spec.train.checkpoint_every
+    n, B = Dims(*(np.asarray(x, dtype=np.int64) for x in sizes)), np.asarray(micro_batch_size, dtype=np.int64)
+    E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    letters = numbers(spec, n, B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N))
     mode = mode_of(spec, evaluates=bool((B < E).any()))
     if mode.recompute in EVERY_NTH:  # the depth decides which of the two it is
         kept, recomputed = (peaks(moments_of(replace(mode, recompute=how)), letters) for how in EVERY_NTH)
-        found = np.where((L - 1) % every, kept, recomputed)
+        found = np.where((n.L - 1) % spec.train.checkpoint_every, kept, recomputed)
     else:
         found = peaks(moments_of(mode), letters)
     return found + sum(line.bytes for line in beside_tensors(spec, letters["P"]))
 
 
-def _chunk(spec: RunSpec) -> int:
-    return spec.train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
-
-
-def needed(spec: RunSpec, peak: Ints, above: Any, calibration: Calibration | None) -> Range:
+def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
     """Return what runs like spec with these peaks need of the device, as estimate() says for each alone.
 
     above: what bytes_above() says of their micro-batches.
     """
     cuda = spec.device is None or spec.device.type == "cuda"
     high = (peak + above + relative_error(spec.train) * peak).astype(np.int64)
-    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", calibration).needed
+    return device_use(spec, _Peaks(peak, (peak, high)), "cuda" if cuda else "cpu", learned).needed
 
 
 @dataclass(frozen=True)

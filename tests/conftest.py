@@ -1,15 +1,16 @@
 """What every test starts from: an empty measurement store and no colour. And what is held by golden files.
 
-FWPLAN_UPDATE_GOLDEN=1 rewrites tests/golden, and README.md where it shows one of them: read the difference.
+FWPLAN_UPDATE_GOLDEN=1 rewrites tests/golden, and what README.md and docs/ show of it: read the difference.
 """
 
 import json
 import os
 import re
+import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
+import pages
 import pytest
 from hypothesis import settings
 
@@ -17,11 +18,25 @@ from fwplan.cli import main
 from fwplan.render.terminal import WIDTH, show
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
-GOLDEN, README = Path(__file__).parent / "golden", Path(__file__).parents[1] / "README.md"
+# What trains, traces, compiles, starts processes or tries all there is: folders of tests, and files by name, wherever
+# they are. `make quick` leaves it out.
+SLOW = {
+    "data", "model", "tracing", "train",
+    "test_allocator_properties.py", "test_boundaries.py", "test_cli.py", "test_compiled.py", "test_data_command.py",
+    "test_exhaustive.py", "test_explain_trace.py", "test_formulas.py", "test_measure_command.py", "test_memory.py",
+    "test_moments.py", "test_needs.py", "test_parameters.py", "test_report.py",
+}  # fmt: skip
+GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("FWPLAN_UPDATE_GOLDEN"))
 
 settings.register_profile("fwplan", max_examples=60, deadline=None)
 settings.load_profile("fwplan")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if not SLOW.isdisjoint(item.path.relative_to(Path(__file__).parent).parts):
+            item.add_marker("slow")
 
 
 @pytest.fixture(autouse=True)
@@ -74,31 +89,43 @@ def check_text(capsys, monkeypatch):
 
 
 def _rewrite(path, text):
-    """Write a golden file, and the README's copy of what it was."""
+    """Write a golden file, and what the pages show of it."""
     if path.exists():
-        was, now = (textwrap.indent(t.rstrip(), "    ") for t in (path.read_text(encoding="utf-8"), text))
-        readme = README.read_text(encoding="utf-8")
-        if was in readme:
-            README.write_text(readme.replace(was, now), encoding="utf-8")
+        was = path.read_text(encoding="utf-8").splitlines()
+        for page in pages.PAGES:
+            pages.refresh(page, path.stem, was, text.splitlines())
     path.write_text(text, encoding="utf-8")
 
 
 @pytest.fixture
-def check_json(capsys, monkeypatch):
+def in_process(capsys, monkeypatch):
+    """Return a function that runs `fwplan WORDS` in this process, sparing a second of start; it returns what a process
+    would: returncode, stdout, stderr."""
+
+    def run(*words):
+        with monkeypatch.context() as process:
+            for name, value in (("argv", ["fwplan", *map(str, words)]), ("stdout", sys.stdout), ("stderr", sys.stderr)):
+                process.setattr(sys, name, value)  # main() puts its own streams in their place
+            with pytest.raises(SystemExit) as left:
+                main()
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(words, left.value.code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def check_json(in_process):
     """Return a function that holds a command's --json document against golden/<name>.json, floats to nine digits."""
 
-    def check(name, command, *words, code=0):
-        monkeypatch.setattr(sys, "argv", ["fwplan", command, "--json", *words])
-        with pytest.raises(SystemExit) as left:
-            main()
-        assert left.value.code == code
-        said = capsys.readouterr()
-        document = _rounded(json.loads(said.out))
+    def check(name, verb, *words, code=0):
+        done = in_process(verb, "--json", *words)
+        assert (done.returncode, done.stderr) == (code, "")
+        document = _rounded(json.loads(done.stdout))
         path = GOLDEN / f"{name}.json"
         if UPDATE:
             path.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
         assert document == json.loads(path.read_text(encoding="utf-8"))
-        assert said.err == ""
 
     return check
 

@@ -60,7 +60,7 @@ ALLOWED = {
     "allocator": {"fwplan.allocator", "fwplan.errors", "fwplan.files"},
     # a model's description runs on the tape, whose types it names
     "estimators": {"fwplan.estimators", "fwplan.model.architecture", "fwplan.fields", "fwplan.units", "fwplan.spec"},
-    "model": {"fwplan.model", "fwplan.estimators.tape", "fwplan.fields", "fwplan.spec"},
+    "model": {"fwplan.model", "fwplan.estimators.tape", "fwplan.estimators.dtypes", "fwplan.fields", "fwplan.spec"},
 }
 ONLY_IN = {
     "torch": ("model", "train", "tracing"),

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from fwplan.calibration import calibrate, load_measurements, record, store_path
+from fwplan.calibration import calibrate
 from fwplan.commands.explain import explain
 from fwplan.devices import CpuDevice
 from fwplan.doctor import examine
@@ -10,6 +10,7 @@ from fwplan.errors import FwplanError
 from fwplan.estimation import estimate
 from fwplan.measurement import Measurement
 from fwplan.render.explain import explain_lines
+from fwplan.store import load_measurements, record, store_path
 from fwplan.target import named_gpu
 
 CARD = named_gpu("RTX 4070")
@@ -169,7 +170,7 @@ def test_a_record_that_no_step_can_have_made_teaches_nothing(odd, run_spec, meas
     assert estimate(spec, CARD) == alone
     record(measured(device=CARD.device))
     assert load_measurements() == [measured(device=CARD.device)]
-    monkeypatch.setattr("fwplan.doctor.detect_cpu", lambda: CpuDevice("CPU", 1, None, None, None))
+    monkeypatch.setattr("fwplan.devices.found.detect_cpu", lambda: CpuDevice("CPU", 1, None, None, None))
     said = [problem.message for problem in examine(lambda _: None, {}, "Linux").problems]
     assert "lines of the measurement store that cannot be read: 1" in said
     assert "lines of the measurement store that no step can have taken: 1" in said

@@ -93,9 +93,7 @@ def test_c2_cannot_be_built(tmp_path):
 def test_c2_with_heads_that_divide_is_half_of_125_million(run_spec, heads):
     spec = run_spec(n_layer=12, n_head=heads, n_embd=512, micro_batch_size=16, grad_accum_steps=32, **EAGER)
     assert count_parameters(spec.model).total == pytest.approx(64.0e6, rel=0.001)
-    released = spec.model_copy(
-        update={"train": spec.train.model_copy(update={"returns_logits": False, "keeps_logits": False})}
-    )
+    released = spec.but(returns_logits=False, keeps_logits=False)
     assert _gib(spec) == pytest.approx(13.73, rel=0.01)
     assert _gib(released) == pytest.approx(_gib(spec), rel=0.01)  # our own loss takes fp32 logits: 12 bytes a logit too
 

@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 from fwplan.configs import LoadedConfig, Unknown, load_config
 from fwplan.configs.literals import read_python, read_value
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.parallel.ddp import DDP
 from fwplan.spec import ModelSpec, RunSpec, TrainSpec
+from fwplan.spec.schedule import Cosine
 
 
 @pytest.fixture
@@ -107,7 +109,7 @@ def test_nanogpt_finetune_shakespeare(load):
     assert shape(loaded) == (48, 25, 1600, 50257, 1024, True)
     assert batch(loaded) == (1, 32, 20)
     train = loaded.spec.train
-    assert (train.learning_rate, train.min_lr, train.warmup_steps) == (3e-5, 3e-5, 0)
+    assert (train.optimizer.learning_rate, train.schedule.min_lr, train.schedule.warmup_steps) == (3e-5, 3e-5, 0)
     assert (train.eval_interval, train.eval_batches) == (5, 40)
     assert loaded.ignored == ()
     assert "decay_lr = False: the learning rate is constant, without warmup" in loaded.notes
@@ -125,7 +127,8 @@ def test_nanogpt_train_shakespeare_char(load):
     assert batch(loaded) == (64, 1, 5000)
     train = loaded.spec.train
     assert loaded.spec.model.dropout == 0.2
-    assert (train.learning_rate, train.min_lr, train.beta2, train.warmup_steps) == (1e-3, 1e-4, 0.99, 100)
+    assert (train.optimizer.learning_rate, train.optimizer.beta2) == (1e-3, 0.99)
+    assert train.schedule == Cosine(min_lr=1e-4, warmup_steps=100)
     assert loaded.lines["model.vocab_size"] == 9  # the data set decides it
     assert "vocab_size 65: dataset 'shakespeare_char' is of characters" in loaded.notes
     assert "nanoGPT runs max_iters + 1 iterations; max_steps is 5000" in loaded.notes
@@ -167,7 +170,7 @@ def test_a_file_that_sets_nothing_known_is_refused(load, text, message):
 def test_names_not_set_before_are_train_pys_globals(load):
     loaded = load("gradient_accumulation_steps = 2 * batch_size\nmin_lr = learning_rate / 10\n")
     assert loaded.spec.train.grad_accum_steps == 24
-    assert loaded.spec.train.min_lr == pytest.approx(6e-5)
+    assert loaded.spec.train.schedule.min_lr == pytest.approx(6e-5)
 
 
 @pytest.mark.parametrize(
@@ -381,7 +384,11 @@ def test_vocabulary_follows_the_dataset(load):
 def test_device_decides_autocast_optimizer_and_attention(load, text, device, dtype, optimizer, attention):
     spec = load(f"batch_size = 4\n{text}").spec
     assert spec.device.type == device
-    assert (spec.train.dtype, spec.train.optimizer_impl, spec.train.attention) == (dtype, optimizer, attention)
+    assert (spec.train.dtype, spec.train.optimizer.implementation, spec.train.attention) == (
+        dtype,
+        optimizer,
+        attention,
+    )
 
 
 def test_values_that_others_depend_on_may_be_unknown_too(load):
@@ -410,7 +417,7 @@ def test_unknown_device_is_refused(load):
 def test_accumulation_is_a_total_that_the_processes_share(load):
     loaded = load("gradient_accumulation_steps = 40", world_size=8)
     assert loaded.spec.train.grad_accum_steps == 5
-    assert (loaded.spec.train.world_size, loaded.spec.train.parallel) == (8, "ddp")
+    assert loaded.spec.train.parallel == DDP(world_size=8)
     assert loaded.spec.tokens_per_step == 491_520
     assert load("batch_size = 12", "--world_size=8").spec.train.grad_accum_steps == 5
     with pytest.raises(FwplanError, match="does not divide by the 3 processes"):
@@ -464,14 +471,14 @@ def test_unknown_keys_are_listed_with_lines(load):
 
 def test_the_loop_keeps_logits_unless_the_loss_is_chunked(load):
     train = load(BARE, "--loss=chunked", "--checkpointing=block").spec.train
-    assert (train.loss, train.returns_logits, train.keeps_logits, train.checkpointing) == (
+    assert (train.loss.name, train.loss.returns_logits, train.loss.keeps_logits, train.checkpointing) == (
         "chunked",
         False,
         False,
         "block",
     )
     train = load(BARE, "--returns_logits=False").spec.train
-    assert (train.returns_logits, train.keeps_logits) == (False, False)
+    assert (train.loss.returns_logits, train.loss.keeps_logits) == (False, False)
 
 
 def test_a_shape_that_cannot_be_built_points_at_its_line(load):
@@ -547,7 +554,7 @@ def test_spec_json(load):
         model=ModelSpec(n_layer=12, n_head=12, n_embd=768),
         train=TrainSpec(micro_batch_size=16, grad_accum_steps=32, max_steps=19074),
     )
-    assert not loaded.spec.train.returns_logits
+    assert not loaded.spec.train.loss.returns_logits
     assert loaded.lines == {
         "model.n_layer": 3,
         "model.n_head": 4,
@@ -581,7 +588,7 @@ def test_json_overrides(load):
     assert (loaded.spec.device.type, loaded.spec.device.name) == ("cpu", "RTX 4070")
     assert "train.micro_batch_size" not in loaded.lines
     train = load(RunSpec.model_validate(SPEC).model_dump_json(), name="plan.json", world_size=4).spec.train
-    assert (train.world_size, train.parallel, train.grad_accum_steps) == (4, "ddp", 32)
+    assert (train.parallel, train.grad_accum_steps) == (DDP(world_size=4), 32)
     assert load(text, "--gradient_accumulation_steps=64", name="a.json", world_size=2).spec.train.grad_accum_steps == 32
     with pytest.raises(FwplanError, match="init_from means nothing"):
         load(text, "--init_from=gpt2", name="spec.json")
@@ -599,7 +606,7 @@ def test_json_overrides(load):
         ('{"model": {"n_layer": NaN}}', "NaN is no number", "a.json"),
         ("[" * 100_000, "nested too deeply", "a.json"),
         ('{"a": ' + "9" * 5000 + "}", "cannot be parsed", "a.json"),
-        ('{"schema_version": 2, "model": {}, "train": {}}', "newer fwplan", "a.json"),
+        ('{"schema_version": 3, "model": {}, "train": {}}', "newer fwplan", "a.json"),
         (
             '{"model": {"n_layer": 2, "n_head": 2, "n_embd": 8},\n"train": {"micro_batch_size": 0}}',
             "greater",
@@ -968,7 +975,7 @@ def test_a_slip_of_the_pen_is_named(tmp_path):
 def test_a_scripts_rate_that_rises_or_never_stops_warming_up_is_read_as_far_as_it_goes(load):
     loaded = load("learning_rate = 3e-5\nmax_iters = 200\n")  # nanoGPT's own min_lr is 6e-5, its warm-up 2,000 steps
     train = loaded.spec.train
-    assert (train.learning_rate, train.min_lr, train.warmup_steps) == (3e-5, 3e-5, 200)
+    assert (train.optimizer.learning_rate, train.schedule.min_lr, train.schedule.warmup_steps) == (3e-5, 3e-5, 200)
     assert "min_lr 6e-05 is above learning_rate 3e-05: read as no decay" in loaded.notes
     assert "a warm-up of 2,000 steps goes beyond the end: all 200 of the run warm up" in loaded.notes
 

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fwplan import machine
 from fwplan.devices import (
     Segment,
     Vendor,
+    command,
     detect,
     detect_cpu,
     detect_or_reason,
@@ -24,8 +24,9 @@ from fwplan.devices import (
     sgemm_flops,
     usable_total,
 )
+from fwplan.devices.command import run_command
+from fwplan.devices.nvidia import ask_nvidia_smi
 from fwplan.errors import FwplanError
-from fwplan.machine import ask_nvidia_smi, run_command
 from fwplan.spec import DeviceSpec
 from fwplan.units import GIB, MIB
 
@@ -304,9 +305,9 @@ def test_detect_takes_the_drivers_figures():
     found, reason = detect_or_reason(smi(RTX_4090, asked=asked), {}, wddm=False)
     assert reason is None
     assert found.name == "NVIDIA GeForce RTX 4090"
-    assert found.known == find_gpu("4090")
+    assert found.card == find_gpu("4090")
     assert (found.total_bytes, found.total_status) == (24_210 * MIB, "driver")
-    assert (found.gpu.used_bytes, found.gpu.driver) == (609 * MIB, "550.54.14")
+    assert (found.used_bytes, found.driver) == (609 * MIB, "550.54.14")
     assert found.spec() == DeviceSpec(
         type="cuda", name="NVIDIA GeForce RTX 4090", total_bytes=24_210 * MIB, in_use_bytes=609 * MIB
     )
@@ -330,14 +331,14 @@ def test_an_older_driver_leaves_the_table_to_say():
     assert (found.total_bytes, found.total_status) == (11_994 * MIB, "measured")
     run = smi("NVIDIA GeForce RTX 9999, 12282, 430, 470.1, GPU-b", reserved=False)
     found, _ = detect_or_reason(run, {}, wddm=False)
-    assert found.known is None
+    assert found.card is None
     assert found.total_status == "assumed"
     assert 11_000 * MIB < found.total_bytes < 11_910 * MIB
 
 
 def test_shared_memory_is_unknown_not_zero():
     found, _ = detect_or_reason(smi("NVIDIA Thor, [N/A], [N/A], 580.1, GPU-c, [N/A]"), {}, wddm=False)
-    assert (found.total_bytes, found.gpu.used_bytes, found.gpu.reserved_bytes) == (None, None, None)
+    assert (found.total_bytes, found.used_bytes, found.reserved_bytes) == (None, None, None)
     assert found.spec().total_bytes is None
     found, _ = detect_or_reason(smi("NVIDIA GB10, [N/A], [N/A], 580.1, GPU-c, [N/A]"), {}, wddm=False)
     assert (found.total_bytes, found.total_status) == (find_gpu("gb10").total_bytes, "assumed")
@@ -365,7 +366,7 @@ def test_cuda_visible_devices_chooses(visible, name):
         assert found is None
         assert reason == f"CUDA_VISIBLE_DEVICES={visible!r} names none of the 2 GPUs"
     else:
-        assert found.known == find_gpu(name)
+        assert found.card == find_gpu(name)
 
 
 @pytest.mark.parametrize(
@@ -386,7 +387,7 @@ def test_run_command_never_raises(monkeypatch):
     assert run_command(["no-such-program-anywhere"]) is None
     assert run_command([sys.executable, "-c", "print(7)"]) == "7\n"
     assert run_command([sys.executable, "-c", "raise SystemExit(9)"]) is None
-    monkeypatch.setattr(machine, "_SMI_SECONDS", 0.1)
+    monkeypatch.setattr(command, "_SECONDS", 0.1)
     assert run_command([sys.executable, "-c", "import time; time.sleep(5)"]) is None
 
 

@@ -1,6 +1,7 @@
 """`doctor` and `devices`: what they say, their JSON, their exit codes, and that nothing heavy is loaded."""
 
 import json
+import platform
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from fwplan import doctor, software
-from fwplan.calibration import Store, record
 from fwplan.devices import CpuDevice, find_gpu, gpus, matches
 from fwplan.doctor import Disk, examine
 from fwplan.errors import ExitCode, FwplanError
@@ -19,6 +19,7 @@ from fwplan.render.doctor import doctor_lines
 from fwplan.render.terminal import show
 from fwplan.software import Package, TorchBuild, parse_torch_version
 from fwplan.spec import DeviceSpec
+from fwplan.store import Store, record
 from fwplan.units import GIB
 
 SMI = "NVIDIA GeForce RTX 4070, 12282, 431, 550.120, GPU-a, 288"
@@ -39,11 +40,11 @@ def machine(monkeypatch):
     monkeypatch.setenv("FWPLAN_HOME", "/home/me/fwplan")
     monkeypatch.setattr(doctor, "store_path", lambda: Path("/home/me/fwplan/measurements.jsonl"))
     monkeypatch.setattr(doctor, "read_store", Store)
-    monkeypatch.setattr(doctor, "detect_cpu", lambda: CPU)
+    monkeypatch.setattr("fwplan.devices.found.detect_cpu", lambda: CPU)
     monkeypatch.setattr(doctor, "_disk", lambda use, _: Disk(use, "/home/me", 200 * GIB))
     monkeypatch.setattr(doctor.shutil, "which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(doctor.platform, "release", lambda: "6.1")
-    monkeypatch.setattr(doctor.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "release", lambda: "6.1")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(doctor.sys, "version_info", (3, 12, 4, "final", 0))
 
     def build(packages=PACKAGES, torch=CUDA):
@@ -114,7 +115,7 @@ def test_a_mac(machine, capsys):
 
     machine(torch=TorchBuild(known=True, cuda=None, hip=None))
     found = examine(run, {}, "Darwin")
-    assert (found.apple.name, found.exit_code) == ("Apple M3 Max", ExitCode.OK)
+    assert (found.machine.apple.name, found.exit_code) == ("Apple M3 Max", ExitCode.OK)
     show(doctor_lines(found))
     said = capsys.readouterr().out
     assert "GPU's share unknown" in said

@@ -159,14 +159,14 @@ def test_a_config_is_trained_on_its_own_data_and_what_is_dropped_is_said(capsys)
     report = fwplan.run("config/x.py", device="cpu")
     assert report.result.steps_done == 4
     assert report.before.spec.model.vocab_size == 65
-    assert (report.before.spec.train.dtype, report.before.spec.train.returns_logits) == ("float32", False)
+    assert (report.before.spec.train.dtype, report.before.spec.train.loss.returns_logits) == ("float32", False)
     assert "this trainer returns no logits" in capsys.readouterr().err.replace("\n", " ")
 
 
 @pytest.mark.usefixtures("folder")
 def test_what_explain_wrote_of_a_config_is_trained_too():
     fwplan.explain("config/x.py", ["--device=cpu", "--max_iters=3"]).saved("plan.json")
-    assert fwplan.load_config("plan.json").spec.train.keeps_logits
+    assert fwplan.load_config("plan.json").spec.train.loss.keeps_logits
     report = fwplan.run("plan.json", data="data/letters")
     assert report.result.steps_done == 3
 

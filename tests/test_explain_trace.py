@@ -77,7 +77,7 @@ def test_where_a_trace_was_made_its_replay_is_the_point(config):
 def test_expandable_segments_are_replayed_as_such(config):
     plain = explain(config, gpu="RTX 4070", trace=True)
     fixed = explain(config, ["--expandable_segments=True"], gpu="RTX 4070", trace=True)
-    assert fixed.traced.settings.expandable_segments
+    assert fixed.traced.replayed.settings.expandable_segments
     assert fixed.traced.least_bytes <= plain.traced.least_bytes
     assert fixed.estimate.use.needed.high < plain.estimate.use.needed.high
 

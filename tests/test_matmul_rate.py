@@ -7,11 +7,11 @@ from dataclasses import replace
 import pytest
 
 from fwplan import matmul_rate, target
-from fwplan.calibration import store_path
 from fwplan.devices import CpuDevice
 from fwplan.estimation import estimate
 from fwplan.matmul_rate import keep_faster, kept_rate
 from fwplan.spec import DeviceSpec
+from fwplan.store import store_path
 from fwplan.units import GIB
 
 CPU = CpuDevice("Example CPU 9000", 8, 32 * GIB, 24 * GIB, None)

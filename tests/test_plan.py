@@ -26,7 +26,7 @@ def test_a_plan_reads_back_and_holds_its_spec(plan, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('{"schema_version": 2}', "made by a newer fwplan"),
+        ('{"schema_version": 3}', "made by a newer fwplan"),
         ("{", "plan.json:1"),
         ('{"model": {}, "train": {}}', "this is a spec, not a plan"),
         ('{"predicted": 1}', "Field required"),

@@ -21,7 +21,7 @@ from fwplan.render.suggest import card_lines, suggest_lines
 from fwplan.render.terminal import WIDTH, error_lines, show
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = Path("tests/golden").resolve()
 CONFIG = """\
 # 125M parameters, fits 12 GB
 n_layer = 12
@@ -140,7 +140,7 @@ def test_the_peak_is_never_wider_than_the_terminal(model, train, device, learned
     spec = RunSpec(model=ModelSpec(**model), train=TrainSpec(**train), device=device)
     found = estimate(spec, measurements=[])
     if learned:  # the longest status
-        found = replace(found, calibration=Calibration(12, 1.1, 0.02, 1.1, None, None, (), 1.1))
+        found = replace(found, calibration=Calibration(1.1, 0.02, 1.1, None, None, runs=12, timed=(), time_factor=1.1))
     lines = [Text.from_markup(line).plain for line in memory_lines(found)]
     assert all(len(line) <= WIDTH for line in lines), max(lines, key=len)
     assert (found.memory is None) == (not lines)

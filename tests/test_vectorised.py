@@ -43,12 +43,13 @@ def test_every_element_is_the_scalar_estimate(run_spec, shapes, dtype, optimizer
 
     rows = [(depth, heads, heads * size * 8, batch) for depth, heads, size, batch in shapes]
     depth, heads, width, batch = np.array(rows).T
-    many = peak_allocated(spec(), n_layer=depth, n_head=heads, n_embd=width, micro_batch_size=batch)
+    many = peak_allocated(spec(), spec().model.sized(depth, heads, width), micro_batch_size=batch)
     assert many.tolist() == [estimate_memory(spec(*row)).allocated_bytes for row in rows]
 
 
 def test_shapes_broadcast(run_spec):
-    many = peak_allocated(run_spec(), n_layer=[[2], [4]], n_head=12, n_embd=768, micro_batch_size=[1, 2, 4])
+    sizes = run_spec().model.sized(np.array([[2], [4]]), 12, 768)
+    many = peak_allocated(run_spec(), sizes, micro_batch_size=[1, 2, 4])
     assert many.shape == (2, 3)
     assert (np.diff(many, axis=0) > 0).all()
     assert (np.diff(many, axis=1) > 0).all()
@@ -57,7 +58,7 @@ def test_shapes_broadcast(run_spec):
 def test_what_cannot_be_taken_together_is_refused(run_spec):
     spec = run_spec(parallel="fsdp", world_size=2)
     with pytest.raises(FwplanError, match="undecidable"):
-        peak_allocated(spec, n_layer=1, n_head=1, n_embd=64, micro_batch_size=1)
+        peak_allocated(spec, spec.model.dims, micro_batch_size=1)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_what_cannot_be_taken_together_is_refused(run_spec):
 @pytest.mark.parametrize("device", ["cuda", "cpu"])
 def test_what_many_need_is_what_each_needs(run_spec, mode, device):
     spec = run_spec(device=device, **mode)
-    peak = peak_allocated(spec, n_layer=12, n_head=12, n_embd=768, micro_batch_size=[1, 16])
+    peak = peak_allocated(spec, spec.model.dims, micro_batch_size=[1, 16])
     memories = [estimate_memory(run_spec(micro_batch_size=size, device=device, **mode)) for size in (1, 16)]
     above = bytes_above(spec, np.array([1, 16]) * spec.sequence_length)
     each = [device_use(spec, memory, device, None).needed.high for memory in memories]

@@ -60,7 +60,7 @@ def _compile(line: int, run: Run) -> Iterator[Claim]:
 def _peak(run: Run, *, compiled: bool) -> float | None:
     """Return the live bytes at the peak of the same run, compiled or not; None where that is not modelled."""
     spec = run.estimate.spec
-    spec = spec.model_copy(update={"train": spec.train.model_copy(update={"compile": compiled})})
+    spec = spec.but(compile=compiled)
     if unsupported(spec):
         return None
     memory = estimate_memory(spec)

@@ -68,7 +68,7 @@ class Run:
         """
         here = names(text)
         cards, counts = (here, gpu_counts(text)) if here else (self.cards, self.gpus)
-        if counts - {self.estimate.spec.train.world_size} or len(cards) > 1:
+        if counts - {self.estimate.spec.train.parallel.world_size} or len(cards) > 1:
             return None
         if not cards:
             return self.estimate

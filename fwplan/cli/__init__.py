@@ -25,6 +25,7 @@ HOMES = {
     "solve": "planning",
     "explain": "explaining",
     "diff": "explaining",
+    "trace": "explaining",
     "run": "training",
     "measure": "training",
     "data": "data",

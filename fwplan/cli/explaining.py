@@ -1,4 +1,4 @@
-"""`fwplan explain` and `fwplan diff`: read, call, render, exit code."""
+"""`fwplan explain`, `fwplan diff` and `fwplan trace`: read, call, render, exit code."""
 
 from __future__ import annotations
 
@@ -117,3 +117,28 @@ def diff(
     else:
         show(diff_lines(found))
     raise typer.Exit(_EXIT.get(found.after.verdict, ExitCode.OK))
+
+
+@app.command()
+def trace(
+    place: Annotated[
+        str, typer.Argument(metavar="SCRIPT.py:STEP", help="A script, and its function that takes a step.")
+    ],
+    gpu: Gpu = None,
+    vram: Vram = None,
+    device: Device = None,
+    snapshot: Annotated[Path | None, typer.Option(help="Write a file for pytorch.org/memory_viz.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what one step of any script allocates, op by op. Runs the script, without data and without a GPU."""
+    from fwplan.commands.trace import trace_step
+    from fwplan.render.terminal import show
+    from fwplan.render.trace import replayed_lines
+
+    found, target = trace_step(place, gpu=gpu, vram=vram, device=device, snapshot=snapshot)
+    if as_json:
+        print_json(found.as_dict())
+    else:
+        written = [f"  written: {snapshot}"] if snapshot is not None else []
+        show([*replayed_lines(found, found.verdict, target.label if target else "the card"), *written])
+    raise typer.Exit(_EXIT.get(found.verdict or "", ExitCode.OK))

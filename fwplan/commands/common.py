@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.explanation import command_to
 from fwplan.plan import Plan, run_directory
 from fwplan.target import Target, detected, named_gpu, nominal_gpu, this_cpu
 from fwplan.units import GIB, parse_gib
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from fwplan.configs import LoadedConfig, Unknown
@@ -82,23 +82,12 @@ def _listed(unknown: Sequence[Unknown]) -> Iterator[str]:
 def _way_out(loaded: LoadedConfig, again: Callable[[Sequence[str]], str]) -> str:
     """Return what to do next: the command that says what is unknown; where that is no use, what knows any model."""
     if any(one.value is None for one in loaded.unknown):
-        return (
-            "only GPT-2's structure is counted here; fwplan.trace(model, step, optimizer) measures any, see the README"
-        )
+        return "only GPT-2's structure is counted; fwplan.trace(model, step, optimizer) measures any: docs/guide.md"
     return f"say it: {again([f'--{key}={value}' for key, value in dict(_said(loaded)).items()])}"
 
 
 def _said(loaded: LoadedConfig) -> Iterator[tuple[str, str]]:
     yield from ((one.key, one.value) for one in loaded.unknown if one.value is not None)
-
-
-def command_to(verb: str, config: str | Path, overrides: Sequence[str], options: Mapping[str, object]) -> str:
-    """Return the command of a verb for a config, with the files that come after it, options and --key=value."""
-    files = [one for one in overrides if not one.startswith("--")]
-    words = ["fwplan", verb, str(config), *files]
-    words += [word for name, value in options.items() if value is not None for word in (name, str(value))]
-    changes = [one for one in overrides if one.startswith("--")]
-    return shlex.join([*words, *(["--", *changes] if changes else [])])
 
 
 def refuse_output(output: Path) -> None:

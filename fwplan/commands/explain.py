@@ -2,103 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from fwplan.allocator.snapshot import refuse_snapshot, write_snapshot
-from fwplan.audit import Claim, audit
-from fwplan.calibration import load_measurements
-from fwplan.commands.common import chosen_target, command_to, decided
-from fwplan.configs import LoadedConfig, load_config
+from fwplan.audit import audit
+from fwplan.commands.common import chosen_target, decided
+from fwplan.configs import load_config
 from fwplan.configs.python_files import SeveralScriptsError
 from fwplan.errors import FwplanError
 from fwplan.estimation import Estimate, estimate, estimate_evaluation
-from fwplan.fixes import Fix, fixes
-from fwplan.plan import Plan
+from fwplan.explanation import Explanation, command_to, training_command
+from fwplan.fixes import fixes
+from fwplan.store import load_measurements
 from fwplan.target import Target, nominal_gpu
 from fwplan.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fwplan.budget import Verdict
     from fwplan.traced import Traced
 
 COMMON_CARDS_GIB = (8, 12, 16, 24, 32, 48, 80)
-
-
-@dataclass(frozen=True)
-class Explanation:
-    """A config as read, its estimate, what would change it, and the common card sizes (GB) it fits with margin."""
-
-    loaded: LoadedConfig
-    estimate: Estimate
-    fixes: tuple[Fix, ...]
-    fitting_gb: tuple[int, ...]  # empty where a device was named
-    command: str  # what to type for the same again
-    traced: Traced | None = None  # where a trace was asked for
-    claims: tuple[Claim, ...] = ()  # of the config's comments
-    fix: int | None = None  # the one of the config's own fixes that the run has applied
-    written: Path | None = None  # the plan that the run was written to
-
-    @property
-    def numbered(self) -> bool:
-        """Whether `--fix` takes the numbers of these fixes: those of a fixed run count once it is written."""
-        return self.fix is None or self.written is not None
-
-    @property
-    def runnable(self) -> Path | None:
-        """The file to train this very run from; None: it is not written yet."""
-        if self.written is not None:
-            return self.written
-        changed = self.fix is not None or " -- " in self.command
-        return self.loaded.path if self.loaded.kind in {"plan", "spec"} and not changed else None
-
-    def saved(self, path: str | Path) -> Explanation:
-        """Write the run as a plan and return the explanation of what stands there.
-
-        Raises:
-            FwplanError: it never trains.
-        """
-        if self.loaded.eval_only:
-            raise FwplanError("a run that only evaluates has no plan", hint=_training(self.loaded.path))
-        where = Plan.of(self.estimate, f"as in {self.loaded.path}").save(path)
-        return replace(self, written=where, command=command_to("explain", where, (), {}))
-
-    def to_save(self, number: int | str | None = None) -> str:
-        """Return the command that writes the run as a plan: as it is, or with the fix of this number applied."""
-        command, _, overrides = self.command.partition(" -- ")
-        taken = self.written or self.loaded.path
-        place = "plan.json" if taken.name != "plan.json" else "plan2.json"
-        if not self.numbered:
-            number = self.fix
-        fix = f" --fix {number}" if number is not None else ""
-        return f"{command}{fix} -o {place}" + (f" -- {overrides}" if overrides else "")
-
-    @property
-    def verdict(self) -> Verdict:
-        """Whether the run fits: by replay of its trace where there is one, else by the closed form's interval."""
-        by_replay = self.traced.verdict if self.traced else None
-        return by_replay or self.estimate.verdict
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the explanation as `explain --json` prints it."""
-        return self.estimate.as_dict() | {
-            "fixes": [
-                {"number": n if fix.helps and self.numbered else None} | fix.as_dict()
-                for n, fix in enumerate(self.fixes, 1)
-            ],
-            "eval_only": self.loaded.eval_only,
-            "fits_cards_gb": list(self.fitting_gb),
-            "notes": [*self.loaded.all_notes, *self.estimate.notes],
-            "ignored": list(self.loaded.ignored),
-            "uncounted": list(self.loaded.uncounted),
-            "confidence": "lowered" if self.loaded.uncounted else "full",
-            "claims": [claim.as_dict() for claim in self.claims],
-            "verdict": self.verdict,
-            "trace": self.traced.as_dict() if self.traced else None,
-        }
 
 
 def explain(
@@ -144,7 +70,7 @@ def explain(
     aimed = chosen_target(gpu, vram, device) or target
     if loaded.eval_only:
         if fix is not None or trace or snapshot is not None:
-            raise FwplanError("an evaluation has no fixes and no traced step", hint=f"{_training(config)} has")
+            raise FwplanError("an evaluation has no fixes and no traced step", hint=f"{training_command(config)} has")
         judged = estimate_evaluation(spec, aimed)
         fitting = () if judged.target else tuple(_fitting_cards(lambda card: estimate_evaluation(spec, card)))
         return Explanation(loaded, judged, (), fitting, command_to("explain", config, overrides, options))
@@ -165,7 +91,7 @@ def explain(
     if traced is not None and traced.use is not None:
         chosen = replace(chosen, use=traced.use)
     if traced is not None and snapshot is not None:
-        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.settings)
+        write_snapshot(Path(snapshot), traced.trace.events, settings=traced.replayed.settings)
     claims = () if fix is not None else audit(loaded, chosen, past)
     return Explanation(loaded, chosen, tuple(found), fitting, command, traced, claims, fix)
 
@@ -176,11 +102,6 @@ def _traced(estimate: Estimate) -> Traced:
 
     device = estimate.target.device if estimate.target else estimate.spec.device
     return Traced(estimate, trace_spec(estimate.spec.model_copy(update={"device": device})))
-
-
-def _training(config: str | Path) -> str:
-    """Return the command that judges an eval_only config as if it trained."""
-    return command_to("explain", config, ["--eval_only=False"], {})
 
 
 def _fitting_cards(judge: Callable[[Target], Estimate]) -> list[int]:

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fwplan.allocator.environment import environment
-from fwplan.calibration import record
-from fwplan.commands.common import command_to, decided
+from fwplan.commands.common import decided
 from fwplan.configs import load_config
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import Estimate, estimate
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, fineweb_files, fineweb_pattern
+from fwplan.explanation import command_to
 from fwplan.files import user_path
 from fwplan.plan import Plan, Prediction, run_directory
+from fwplan.store import record
 from fwplan.target import Target, detected, this_cpu
 from fwplan.units import gib, si
 
@@ -165,13 +166,13 @@ def as_trained(spec: RunSpec, device_type: str) -> tuple[RunSpec, list[str]]:
     """Return the run as this trainer does it, and what it drops of another script's on the way, in words."""
     changed: dict[str, object] = {}
     dropped = []
-    if spec.train.returns_logits or spec.train.keeps_logits:
+    if spec.train.loss.returns_logits or spec.train.loss.keeps_logits:
         changed |= {"returns_logits": False, "keeps_logits": False}
         dropped.append("this trainer returns no logits: they are dropped, and the memory that they would take")
     if spec.train.attention == "efficient" and device_type != "cuda":
         changed["attention"] = "flash"
         dropped.append(f"attention 'efficient' is CUDA's: torch takes its own kernel on {device_type}")
-    return spec.model_copy(update={"train": spec.train.model_copy(update=changed)}), dropped
+    return spec.but(**changed), dropped
 
 
 def _say(notes: Sequence[str]) -> None:

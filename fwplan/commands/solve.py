@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.calibration import load_measurements
-from fwplan.commands.common import chosen_target, command_to, decided
+from fwplan.commands.common import chosen_target, decided
 from fwplan.configs import load_config
 from fwplan.errors import FwplanError
+from fwplan.explanation import command_to
 from fwplan.planning.solve import largest_that_fits
+from fwplan.store import load_measurements
 from fwplan.target import detected, own_target
 
 if TYPE_CHECKING:

@@ -26,6 +26,7 @@ from fwplan.configs.settings import (
 from fwplan.errors import FwplanError
 from fwplan.json_text import parse_json
 from fwplan.spec import RunSpec, parse_spec
+from fwplan.spec.flat import FIELDS, spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -137,7 +138,9 @@ def _read_spec(document: dict[str, Any], source: str, path: str, top: Settings) 
     for section in ("model", "train"):
         if not isinstance(document.get(section), dict):
             parse_spec(document, path)  # says which section is missing or malformed
-    reading = Reading(path, kind, layer(_spec_settings(document, source), top))
+    written = _spec_settings(document, source)
+    document["train"] = spread(document["train"])
+    reading = Reading(path, kind, layer(written, top))
     _resolve(reading, top)
     changed = assemble({key: s for key, s in reading.settings.items() if s.origin == "override"}, path)
     for section, fields in (("model", MODEL_FIELDS), ("train", TRAIN_FIELDS)):
@@ -155,10 +158,19 @@ def _spec_settings(document: Mapping[str, Any], source: str) -> Settings:
     found: Settings = {}
     for section, fields in (("model", MODEL_FIELDS), ("train", TRAIN_FIELDS)):
         start = _position(source, section) or 0
-        unknown = [key for key in document[section] if key not in fields]
-        for key in (*fields & document[section].keys(), *unknown[:1]):
-            found[key] = Setting(key, document[section][key], _line(source, key, start))
+        said = spread(document[section])
+        unknown = [key for key in said if key not in fields]
+        for key in (*fields & said.keys(), *unknown[:1]):
+            found[key] = Setting(key, said[key], _written_line(document[section], source, key, start))
     return found
+
+
+def _written_line(section: Mapping[str, Any], source: str, key: str, start: int) -> int | None:
+    """Return the line of a field, which may be written inside a part: `beta2` in the optimizer."""
+    field = FIELDS.get(key)
+    if field is None or not isinstance(section.get(field.part), dict) or key == field.part:
+        return _line(source, key.rpartition(".")[2], start)
+    return _line(source, field.name, _position(source, field.part, start) or start)
 
 
 def _resolve(reading: Reading, top: Settings) -> None:

@@ -19,7 +19,7 @@ def settle_learning_rate(reading: Reading) -> None:
     spec = _without(reading, "min_lr", "warmup_steps")
     if spec is None:
         return
-    peak, steps = spec.train.learning_rate, spec.steps
+    peak, steps = spec.train.optimizer.learning_rate, spec.steps
     if isinstance(least, int | float) and least > peak:
         train["min_lr"] = peak
         reading.notes.append(f"min_lr {least:g} is above learning_rate {peak:g}: read as no decay")

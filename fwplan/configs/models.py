@@ -84,12 +84,13 @@ def makes_model(tree: ast.Module) -> bool:
 
 def _made(tree: ast.Module, lookup: Callable[[str], Value]) -> Iterator[tuple[str, int]]:
     """Yield the classes whose instances, or pretrained instances, are called the model."""
-    never = {id(one) for one, tests in conditional(tree.body) if tests and meets(tests, lookup).value is False}
+    conditions = {id(one): tests for one, tests in conditional(tree.body)}
     for node in nodes(tree, ast.Assign):
         match node:
             case ast.Assign(targets=[ast.Name(id=target)], value=ast.Call() as call) if target in _MODEL_NAMES:
                 name = _class_called(call)
-                if name is not None and name != "cls" and id(node) not in never:
+                never = meets(conditions.get(id(node), ()), lookup).value is False
+                if name is not None and name != "cls" and not never:
                     yield name, node.lineno
             case _:
                 pass

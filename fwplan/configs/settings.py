@@ -10,6 +10,7 @@ from fwplan.configs.literals import read_value
 from fwplan.configs.uncounted import may_change_memory, structure, switched_off
 from fwplan.errors import FwplanError
 from fwplan.spec import ModelSpec, TrainSpec
+from fwplan.spec.flat import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from fwplan.configs.expressions import Value
 
 MODEL_FIELDS = frozenset(ModelSpec.model_fields)
-TRAIN_FIELDS = frozenset(TrainSpec.model_fields)
+TRAIN_FIELDS = frozenset(TrainSpec.model_fields | FIELDS)
 
 # Other people's names for our fields: nanoGPT's, nanochat's, Hugging Face's.
 ALIASES = {

@@ -46,9 +46,9 @@ def documents() -> Iterator[Document]:
 
 
 def _files(folder: Path, pattern: str) -> Iterator[Path]:
-    """Return the readable files below a folder, sorted, without those of test suites."""
+    """Yield the readable files below a folder, sorted, without those of test suites; walked when first asked for."""
     found = sorted(path for path in folder.rglob(pattern) if path.is_file()) if folder.is_dir() else []
-    return (path for path in found if not _TESTS & {*path.relative_to(folder).parts})
+    yield from (path for path in found if not _TESTS & {*path.relative_to(folder).parts})
 
 
 def _is_english_prose(text: str) -> bool:

@@ -1,13 +1,13 @@
 """Which GPU: the table of known cards, forgiving names for them, and what this machine has. No torch."""
 
-from fwplan.devices.detect import Detected, detect, detect_or_reason
+from fwplan.devices.cpu import CpuDevice, detect_cpu, sgemm_flops
+from fwplan.devices.detect import detect, detect_or_reason
+from fwplan.devices.gpu import Gpu
 from fwplan.devices.names import find_gpu, matches
 from fwplan.devices.table import Device, Evidence, Segment, Vendor, gpus, gpus_with, usable_total
-from fwplan.machine import CpuDevice, Gpu, detect_cpu, sgemm_flops
 
 __all__ = [
     "CpuDevice",
-    "Detected",
     "Device",
     "Evidence",
     "Gpu",

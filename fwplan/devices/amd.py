@@ -6,13 +6,13 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from fwplan.machine import Gpu
+from fwplan.devices.gpu import Gpu
 from fwplan.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fwplan.machine import Runner
+    from fwplan.devices.command import Runner
 
 _AMD_SMI = (["amd-smi", "static", "--json"], ["amd-smi", "metric", "--mem-usage", "--json"])
 _ROCM_SMI = ["rocm-smi", "--showproductname", "--showmeminfo", "vram", "--showdriverversion", "--json"]

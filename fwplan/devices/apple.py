@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fwplan.units import MIB
 
 if TYPE_CHECKING:
-    from fwplan.machine import Runner
+    from fwplan.devices.command import Runner
 
 _SYSCTL = ["sysctl", "machdep.cpu.brand_string", "hw.memsize"]
 _LIMIT = ["sysctl", "iogpu.wired_limit_mb"]  # macOS 14 and later; 0: the system's own limit

@@ -3,51 +3,33 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from fwplan.devices.amd import ask_amd
+from fwplan.devices.command import run_command
 from fwplan.devices.names import find_gpu
+from fwplan.devices.nvidia import ask_nvidia_smi, shows_driver_total
 from fwplan.devices.table import usable_total
 from fwplan.errors import FwplanError
-from fwplan.machine import ask_nvidia_smi, run_command, shows_driver_total
-from fwplan.spec import DeviceSpec
 from fwplan.units import GIB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fwplan.devices.command import Runner
+    from fwplan.devices.gpu import Gpu
     from fwplan.devices.table import Device
-    from fwplan.machine import Gpu, Runner
 
 
-@dataclass(frozen=True)
-class Detected:
-    """The GPU of this machine: what its driver says, and its row of the table where it has one."""
-
-    gpu: Gpu
-    known: Device | None
-    total_bytes: int | None
-    total_status: Literal["driver", "measured", "assumed", "unknown"]
-
-    @property
-    def name(self) -> str:
-        """The driver's name for it."""
-        return self.gpu.name
-
-    def spec(self) -> DeviceSpec:
-        """Return this device as part of a RunSpec."""
-        return DeviceSpec(type="cuda", name=self.name, total_bytes=self.total_bytes, in_use_bytes=self.gpu.used_bytes)
-
-
-def detect(run: Runner = run_command, environ: Mapping[str, str] = os.environ) -> Detected | None:
+def detect(run: Runner = run_command, environ: Mapping[str, str] = os.environ) -> Gpu | None:
     """Return the GPU that a CUDA program would use first on this machine, or None."""
     return detect_or_reason(run, environ)[0]
 
 
 def detect_or_reason(
     run: Runner = run_command, environ: Mapping[str, str] = os.environ, *, wddm: bool | None = None
-) -> tuple[Detected | None, str | None]:
+) -> tuple[Gpu | None, str | None]:
     """Return the GPU of this machine and None, or None and the reason why there is none.
 
     NVIDIA's driver is asked first, then AMD's. `total_bytes` is what torch will see: the driver's total less what it
@@ -60,20 +42,21 @@ def detect_or_reason(
     return (None, reason) if gpu is None else (_described(gpu, wddm=wddm), None)
 
 
-def _described(gpu: Gpu, *, wddm: bool | None) -> Detected:
-    known, total = _known(gpu), gpu.driver_total_bytes
+def _described(gpu: Gpu, *, wddm: bool | None) -> Gpu:
+    """Return the GPU with its row of the table and with what torch will see of its memory."""
+    card, total = _card(gpu), gpu.driver_total_bytes
     if total is not None and (gpu.vendor == "amd" or (shows_driver_total() if wddm is None else wddm)):
-        return Detected(gpu, known, total, "driver")
+        return replace(gpu, card=card, total_bytes=total, total_status="driver")
     if total is not None and gpu.reserved_bytes is not None:
-        return Detected(gpu, known, total - gpu.reserved_bytes, "driver")
-    if known is not None:
-        return Detected(gpu, known, known.total_bytes, known.total_status)
+        return replace(gpu, card=card, total_bytes=total - gpu.reserved_bytes, total_status="driver")
+    if card is not None:
+        return replace(gpu, card=card, total_bytes=card.total_bytes, total_status=card.total_status)
     if total is None:
-        return Detected(gpu, None, None, "unknown")
-    return Detected(gpu, None, usable_total(total / GIB)[0], "assumed")
+        return gpu
+    return replace(gpu, total_bytes=usable_total(total / GIB)[0], total_status="assumed")
 
 
-def _known(gpu: Gpu) -> Device | None:
+def _card(gpu: Gpu) -> Device | None:
     try:
         return find_gpu(gpu.name, gpu.driver_total_bytes)
     except FwplanError:

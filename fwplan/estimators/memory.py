@@ -54,8 +54,8 @@ class Memory:
 def unsupported(spec: RunSpec) -> str | None:
     """Return why this spec's memory cannot be estimated, or None where it can."""
     train = spec.train
-    if train.parallel == "fsdp":
-        return "parallel 'fsdp' shards weights per wrapped module: not modelled yet"
+    if train.parallel.unsupported is not None:
+        return train.parallel.unsupported
     if spec.device is not None and spec.device.type == "mps":
         return "memory on Apple GPUs (mps) is not modelled yet"
     return None
@@ -71,8 +71,8 @@ def evaluation_memory(spec: RunSpec) -> Memory:
 
     There are no gradients, and AdamW makes its moments in the first step, which never comes.
     """
-    train = spec.train.model_copy(update={"eval_micro_batch_size": spec.train.micro_batch_size})
-    return _memory(spec.model_copy(update={"train": train}), trains=False)
+    spec = spec.but(eval_micro_batch_size=spec.train.micro_batch_size)
+    return _memory(spec, trains=False)
 
 
 def _memory(spec: RunSpec, *, trains: bool = True) -> Memory:
@@ -112,7 +112,7 @@ LEAST_SHARE = 0.01  # a sum with less than this of unproven lines is as good as 
 
 def beside_tensors(spec: RunSpec, parameters: Any) -> list[Line]:
     """Return what is alive in every phase beside the model's own tensors: cuBLAS's workspaces, DDP's buckets."""
-    lines = _bucket_lines(spec.train, parameters)
+    lines = spec.train.parallel.lines(DTYPES[spec.train.dtype][0], parameters)
     if spec.device is None or spec.device.type == "cuda":
         lines.append(_workspaces_line(_card(spec)))
     return lines
@@ -120,17 +120,6 @@ def beside_tensors(spec: RunSpec, parameters: Any) -> list[Line]:
 
 def _card(spec: RunSpec) -> str | None:
     return spec.device.name if spec.device else None
-
-
-def _bucket_lines(train: TrainSpec, parameters: int) -> list[Line]:
-    """Return what DDP keeps beside the model; torch's ZeroRedundancyOptimizer shards the moments of a model in DDP."""
-    if train.parallel not in {"ddp", "zero1"}:
-        return []
-    dtype, width = DTYPES[train.dtype][0]
-    return [Line(
-        "DDP buckets", width * parameters, None, dtype, EVERY_PHASE, "persistent", f"{width}*P",
-        "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",
-    )]  # fmt: skip
 
 
 @cache
@@ -146,17 +135,17 @@ def _workspaces_line(card: str | None) -> Line:
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    return train.parallel == "none" and train.optimizer != "adamw_8bit" and not train.compile
+    return train.parallel.proven and train.optimizer.name != "adamw_8bit" and not train.compile
 
 
 def relative_error(train: TrainSpec) -> float:
     """Return how far from the formula a peak may be, beside what is known in bytes: the least sure part decides."""
     errors = [overhead.EAGER_ERROR]
     if train.compile:
-        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.returns_logits else overhead.COMPILED_ABOVE)
-    if train.parallel != "none":
+        errors.append(overhead.COMPILED_LOGITS_ABOVE if train.loss.returns_logits else overhead.COMPILED_ABOVE)
+    if not train.parallel.proven:
         errors.append(overhead.UNPROVEN_ERROR)
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         errors.append(overhead.QUANTISED_ERROR)
     return max(errors)
 
@@ -170,7 +159,9 @@ def bytes_above(spec: RunSpec, tokens: Any) -> Any:
         return 0 * tokens
     likely = overhead.workspaces(_card(spec))
     train, vocabulary = spec.train, spec.model.vocab_size
-    pads = train.compile and train.loss == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    pads = (
+        train.compile and train.loss.name == "full" and train.dtype in {"bfloat16", "float16"} and vocabulary % 8 != 0
+    )
     return int(likely.high - likely.point) + (2 * vocabulary if pads else 0) * tokens
 
 

@@ -28,7 +28,7 @@ class Weight:
 def weights(model: Architecture) -> Iterator[Weight]:
     """Yield the model's weight tensors in the order of the bundled model; a tied head is its embedding, once."""
     n = model.dims
-    blocks = {f"trunk.h.{i}.{name}": shape for i in range(n.L) for name, shape in model.block(n).items()}
+    blocks = {f"{model.stack}.{i}.{name}": shape for i in range(n.L) for name, shape in model.block(n, i).items()}
     yield from (Weight(name, shape) for name, shape in (model.below(n) | blocks | model.above(n)).items())
 
 

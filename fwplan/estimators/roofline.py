@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
 from fwplan.estimators.dtypes import DTYPES
-from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
-    from fwplan.model.architecture import Architecture, Dims
+    from fwplan.estimators.work.work import Numbers, Weights, Work
+    from fwplan.model.architecture import Dims
     from fwplan.spec import TrainSpec
 
 
@@ -110,10 +111,13 @@ def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tup
     return forward, backward
 
 
-def _block_products(card: Card, N: Any, C: Any, width: int, rate: float) -> tuple[Any, Any]:
-    """Return the seconds of one block's four linear layers, forward and backward."""
-    layers = [_three(card, N, k * C, out * C, width, rate) for k, out in ((1, 3), (1, 1), (1, 4), (4, 1))]
-    return sum(forward for forward, _ in layers), sum(backward for _, backward in layers)
+def _block_products(card: Card, N: Any, block: Numbers, width: int, rate: float) -> tuple[Any, Any]:
+    """Return the seconds of one block's linear layers, forward and backward."""
+    forward = backward = 0.0
+    for outs, ins, times in block.products:
+        there, back = _three(card, N, ins, outs, width, rate)
+        forward, backward = forward + there * times, backward + back * times
+    return forward, backward
 
 
 def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
@@ -124,7 +128,7 @@ def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width:
 
 
 def micro_step(
-    model: Architecture,
+    work: Work,
     train: TrainSpec,
     card: Card,
     n: Dims,
@@ -138,56 +142,52 @@ def micro_step(
     known keeps the products of the same B and C for modes that share them.
     """
     known = {} if known is None else known
-    N, C, L, V = B * T, n.C, n.L, n.V
+    N, L, V = B * T, n.L, n.V
     p, a = (kind.width for kind in DTYPES[train.dtype])
+    block = work.of_block(n, compiled=train.compile)
     rate = product_rate(card, train)
     bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
-    chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
+    chunk = None if train.loss.name == "full" else defaults.chunk_tokens(train)
     if (card, rate) not in known:
-        known[card, rate] = _block_products(card, N, C, a, rate)
+        known[card, rate] = _block_products(card, N, block, a, rate)
     if (card, rate, chunk) not in known:
-        known[card, rate, chunk] = _head_products(card, N, C, V, chunk, a, rate)
+        known[card, rate, chunk] = _head_products(card, N, n.C, V, chunk, a, rate)
     forward, backward = known[card, rate]
     linear, head = L * (forward + backward), known[card, rate, chunk]
-    scores, scores_backward = _attention(model, train, card, rate, N * T * C)
+    scores, scores_backward = _attention(train, card, rate, block, N * T, dropout=work.dropout)
     eager = 0 if train.compile else 1
-    channel = kernels.CHANNEL_BYTES[eager] * (kernels.PURE_SHARE if train.dtype == "pure_bfloat16" else 1)
-    between = L * N * C * channel / bandwidth
-    logit = kernels.LOGIT_BYTES[train.loss][eager] * (kernels.PURE_SHARE if p == a else 1)
+    between = L * N * block.moved * kernels.traffic_share(train) / bandwidth
+    logit = kernels.LOGIT_BYTES[train.loss.name][eager] * (kernels.PURE_SHARE if p == a else 1)
     logit += kernels.UNPADDED_LOGIT_BYTES if V % 8 and train.compile else 0.0
     every = train.checkpoint_every if train.checkpointing == "block" else 0
     again = (-(-L // every)) / L if every else 0.0
-    blocks = L * (1 + again / 3)
-    matrices = 12 * L * C * C + V * C
+    launched = L * (1 + again / 3) * block.kernels  # the forward's third; what is counted comes to 0.37
     per_weight = (kernels.CAST_BYTES if p != a else 0) + (kernels.ACCUMULATE_BYTES if train.grad_accum_steps > 1 else 0)
-    per_block = kernels.KERNELS_PER_BLOCK[eager]
     return MicroStep(
         linear=linear,
         head=head,
         attention=L * (scores + scores_backward),
         elementwise=between,
         loss=N * V * logit / bandwidth,
-        weights=matrices * per_weight / bandwidth,
+        weights=(L * block.matrices + V * n.C) * per_weight / bandwidth,
         recomputed=again * (L * (forward + scores) + between / 3),
-        launches=blocks * per_block * kernels.LAUNCH_SECONDS,
-        host=blocks * kernels.HOST_BLOCK_SECONDS[eager],
+        launches=launched * kernels.LAUNCHED[eager] * kernels.LAUNCH_SECONDS,
+        host=launched * kernels.HOST_KERNEL_SECONDS[eager],
     )
 
 
-def optimizer_seconds(
-    model: Architecture, train: TrainSpec, card: Card, n: Dims, *, shards: int = 1, ahead: Any = 0.0
-) -> Any:
+def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
     """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches.
 
     A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
     """
-    parameters = model.parameters(n)
+    parameters, tensors = weights.elements, weights.tensors
     traffic = DTYPES[train.dtype][0].width * parameters * _passes(train) / shards
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
-    tensors = len(model.block(n)) * n.L
     moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
-    if train.optimizer == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: neither hides the other
+    if train.optimizer.name == "adamw_8bit":
+        # bitsandbytes waits for the GPU after each tensor: neither hides the other
         return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
     host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
     return _larger(moving, host)
@@ -195,14 +195,17 @@ def optimizer_seconds(
 
 def _passes(train: TrainSpec) -> int:
     """Return how often clipping and the optimizer read or write an element of every weight."""
-    kind = f"{train.optimizer}, momentum" if train.optimizer == "sgd" and train.momentum else train.optimizer
-    return kernels.PASSES[kind][train.optimizer_impl] + (kernels.CLIP_PASSES if train.grad_clip else 0)
+    optimizer = train.optimizer
+    kind = "sgd, momentum" if optimizer.name == "sgd" and optimizer.momentum else optimizer.name
+    return kernels.PASSES[kind][optimizer.implementation] + (kernels.CLIP_PASSES if train.grad_clip else 0)
 
 
-def _attention(model: Architecture, train: TrainSpec, card: Card, rate: float, causal: Any) -> tuple[Any, Any]:
-    """Return the forward and backward seconds of one block's attention; causal is T^2 C over all sequences.
+def _attention(
+    train: TrainSpec, card: Card, rate: float, block: Numbers, pairs: Any, *, dropout: bool
+) -> tuple[Any, Any]:
+    """Return the forward and backward seconds of one block's attention; pairs of tokens, T^2 of each sequence.
 
-    Forward 2 T^2 C FLOPs a sequence (two products, half of them masked), backward 5 (five products). "math" computes
+    Forward 2 T^2 H D FLOPs a sequence (two products, half of them masked), backward 5 (five products). "math" computes
     the masked half too, and writes and reads every score several times; compiled in fp32 it is a fused kernel.
     """
     family = kernels.OF[card.family]
@@ -210,9 +213,10 @@ def _attention(model: Architecture, train: TrainSpec, card: Card, rate: float, c
     if train.dtype == "float32":
         fused = fused / kernels.FP32_ATTENTION if card.tf32 else rate * family.attention / family.product
     fp32, masked = train.dtype == "float32", train.attention == "math"
-    if masked and not (train.compile and fp32 and not model.dropout):
+    causal = pairs * block.attended
+    if masked and not (train.compile and fp32 and not dropout):
         forward, backward = kernels.score_bytes(train)
-        scores = causal * model.n_head / model.n_embd / (card.bandwidth * kernels.BANDWIDTH_SHARE)
+        scores = pairs * block.heads / (card.bandwidth * kernels.BANDWIDTH_SHARE)
         return 4.0 * causal / rate + forward * scores, 8.0 * causal / rate + backward * scores
     return (1 + masked) * 2.0 * causal / fused, (1 + masked) * 5.0 * causal / fused
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
+from fwplan.estimators.work.work import work_of
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.kernels import Family
@@ -28,9 +30,9 @@ class Flops:
 def model_flops(spec: RunSpec) -> Flops:
     """Return the model FLOPs of a token, a step and the run: (6 M + 12 L H D T) per token.
 
-    M are the weights that multiply: all but position and, where the head is not tied, token embedding. Source: PaLM
-    (Chowdhery et al. 2022, appendix B); attention is not halved for causality. Left out: norms, softmax, GELU, the
-    embedding's gather, the optimizer.
+    M are the weights that multiply, all but those that are looked up alone. Source: PaLM (Chowdhery et al. 2022,
+    appendix B); attention is not halved for causality. Left out: norms, softmax, activations, the embedding's gather,
+    the optimizer.
     """
     model = spec.model
     per_token = model_per_token(model, model.dims, T=spec.sequence_length)
@@ -42,7 +44,7 @@ def executed_flops(spec: RunSpec) -> float:
     """Return the FLOPs that one process runs in a step: its share of model_flops, and checkpointing's forward."""
     model, train = spec.model, spec.train
     per_token = executed_per_token(model, train, model.dims, T=spec.sequence_length)
-    return float(per_token * spec.tokens_per_step / train.world_size)
+    return float(per_token * spec.tokens_per_step / train.parallel.world_size)
 
 
 def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int) -> Any:
@@ -53,7 +55,8 @@ def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int
     work = model_per_token(model, n, T=T)
     if train.checkpointing == "none":
         return work
-    return work + -(-n.L // train.checkpoint_every) * (2 * model.products(n) + 4 * n.H * n.D * T)
+    block = work_of(model.structure(T)).of_block(n, compiled=train.compile)
+    return work + -(-n.L // train.checkpoint_every) * (2 * block.matrices + 4 * block.attended * T)
 
 
 def micro_step_flops(spec: RunSpec) -> float:
@@ -63,7 +66,8 @@ def micro_step_flops(spec: RunSpec) -> float:
 
 def model_per_token(model: Architecture, n: Dims, *, T: int) -> Any:
     """Return the model FLOPs of a token for these sizes, or arrays of them."""
-    return 6 * model.multiplied(n) + 12 * n.L * n.H * n.D * T
+    work = work_of(model.structure(T))
+    return 6 * work.weights_of(n).multiplied + 12 * n.L * work.of_block(n, compiled=True).attended * T
 
 
 @dataclass(frozen=True)
@@ -117,7 +121,7 @@ _CPU_LOGIT: dict[str, Interval] = {"full": (3e-9, 14e-9), "chunked": (1.5e-9, 5e
 def cpu_hardware(train: TrainSpec, matmul_flops: float) -> CpuHardware:
     """Return the prior speed of a CPU whose fp32 matrix product was timed at matmul_flops FLOP/s."""
     low, high = _CPU_EFFICIENCY if train.dtype == "float32" else _CPU_HALF
-    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss])
+    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss.name])
 
 
 def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
@@ -151,11 +155,14 @@ def step_parts(
     known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
     """
     if isinstance(hardware, GpuHardware):
-        shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
+        shards = train.parallel.update_shards
+
+        work = work_of(model.structure(T))
+        weights = work.weights_of(n)
 
         def parts(card: Card) -> tuple[Any, Any]:
-            micro = micro_step(model, train, card, n, B=B, T=T, known=known)
-            return micro.seconds, optimizer_seconds(model, train, card, n, shards=shards, ahead=micro.ahead)
+            micro = micro_step(work, train, card, n, B=B, T=T, known=known)
+            return micro.seconds, optimizer_seconds(train, card, weights, shards=shards, ahead=micro.ahead)
 
         fast = parts(hardware.fast)
         slow = fast if hardware.slow == hardware.fast else parts(hardware.slow)
@@ -175,7 +182,7 @@ def evaluation_share(spec: RunSpec) -> float:
     interval = spec.eval_interval
     if interval is None:
         return 0.0
-    size = (train.eval_micro_batch_size or train.micro_batch_size) / train.micro_batch_size
+    size: float = defaults.eval_micro_batch_size(train) / train.micro_batch_size
     return train.eval_batches * size / 3 / (train.grad_accum_steps * interval)
 
 

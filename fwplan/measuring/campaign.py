@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from fwplan.calibration import record
 from fwplan.errors import FwplanError
 from fwplan.measuring import worker
 from fwplan.measuring.cost import expected_seconds
 from fwplan.measuring.progress import Progress
 from fwplan.measuring.result import Report, Result, Status, key, predict
 from fwplan.spec import DeviceSpec
+from fwplan.store import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fwplan.measuring.result import Machine
+    from fwplan.measuring.result import Setup
     from fwplan.measuring.result_file import ResultFile
     from fwplan.spec import RunSpec
     from fwplan.target import Target
@@ -35,7 +35,7 @@ class Limits:
 class Campaign:
     """Measures specs on one machine, into one results file, within limits."""
 
-    def __init__(self, machine: Machine, target: Target, results: ResultFile, limits: Limits) -> None:
+    def __init__(self, machine: Setup, target: Target, results: ResultFile, limits: Limits) -> None:
         """Begin: the clock of `limits.whole` runs from here."""
         self.machine, self.target, self.results, self.limits = machine, target, results, limits
         self.begin = time.monotonic()

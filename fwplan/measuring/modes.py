@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from fwplan.spec import RunSpec, TrainSpec
 
 
-_NAMES = {"adamw": "AdamW", "adamw_8bit": "8-bit AdamW", "sgd": "SGD"}  # of the others their own
-
-
 def modes(spec: RunSpec) -> list[str]:
     """Return the modes that a spec is in; one spec is in several, so a table of them counts it several times."""
     train = spec.train
@@ -20,7 +17,7 @@ def modes(spec: RunSpec) -> list[str]:
         "compiled" if train.compile else "eager",
         train.dtype,
         f"{train.attention} attention",
-        f"{train.loss} loss",
+        f"{train.loss.name} loss",
         *_deviations(spec),
     ]
 
@@ -30,11 +27,11 @@ def _deviations(spec: RunSpec) -> Iterator[str]:
     model, train = spec.model, spec.train
     marks = {
         "checkpointed": train.checkpointing != "none",
-        "bias": model.bias,
+        "bias": model.architecture == "gpt2" and model.bias,  # elsewhere it is no choice
         "untied embeddings": not model.tied_embeddings,
         "unaligned vocabulary": model.vocab_size % 8 != 0,  # tensor cores take rows of 16 bytes
         "dropout": model.dropout > 0,
-        _optimizer(train): (train.optimizer_impl, train.optimizer) != ("fused", "adamw"),
+        _optimizer(train): (train.optimizer.implementation, train.optimizer.name) != ("fused", "adamw"),
         "accumulating": train.grad_accum_steps > 1,
         "no clipping": train.grad_clip == 0,
         "larger evaluation": (train.eval_micro_batch_size or 0) > train.micro_batch_size,
@@ -43,7 +40,7 @@ def _deviations(spec: RunSpec) -> Iterator[str]:
 
 
 def _optimizer(train: TrainSpec) -> str:
-    return f"{train.optimizer_impl} {_NAMES.get(train.optimizer, train.optimizer)}"
+    return f"{train.optimizer.implementation} {train.optimizer.label}"
 
 
 def describe(spec: RunSpec) -> str:
@@ -55,7 +52,7 @@ def describe(spec: RunSpec) -> str:
         train.dtype,
         "compiled" if train.compile else "eager",
         *([train.attention] if train.attention != "flash" else []),
-        *([f"chunked/{spec.loss_chunk_tokens}"] if train.loss == "chunked" else []),
+        *([f"chunked/{spec.loss_chunk_tokens}"] if train.loss.name == "chunked" else []),
         *([f"ckpt/{train.checkpoint_every}"] if train.checkpointing != "none" else []),
         *([f"accum {train.grad_accum_steps}"] if train.grad_accum_steps > 1 else []),
         *([f"V {model.vocab_size}"] if model.vocab_size % 8 else []),

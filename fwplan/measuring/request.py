@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from fwplan.measuring.result import Machine, Result
+    from fwplan.measuring.result import Result, Setup
     from fwplan.spec import RunSpec
 
 _GRIDS = {"small": small_grid, "full": full_grid}
@@ -94,7 +94,7 @@ def _too_slow() -> FwplanError:
     return FwplanError("the full grid is for a CUDA GPU: a CPU would take days", hint="use --grid small")
 
 
-def _grid(name: str | None, machine: Machine) -> list[RunSpec]:
+def _grid(name: str | None, machine: Setup) -> list[RunSpec]:
     if name == "full" and machine.device_type == "cpu":
         raise _too_slow()
     return _GRIDS[name]() if name else []
@@ -104,7 +104,7 @@ def _budget(request: MeasureRequest) -> float | None:
     return FULL_GRID_SECONDS if request.budget is None and request.grid == "full" else request.budget
 
 
-def _target(machine: Machine) -> Target:
+def _target(machine: Setup) -> Target:
     """Return the device with its speed, as far as known: the ETA goes by it."""
     if machine.device_type == "cpu":
         return this_cpu()

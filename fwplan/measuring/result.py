@@ -70,7 +70,7 @@ class Report(Spec):
     error: str | None = None
 
 
-class Machine(Spec):
+class Setup(Spec):
     """What measures: the device and the versions of everything that has a say in its memory."""
 
     device_type: Literal["cpu", "cuda"]
@@ -85,7 +85,7 @@ class Result(Report):
     status: Status
     oom: bool  # repeats the status, for who filters lines with a text tool
     spec: RunSpec
-    machine: Machine
+    machine: Setup
     predicted: Predicted | None  # None: a mode that is not modelled
     seconds: float  # the whole process
     limit_seconds: float
@@ -120,7 +120,7 @@ class Result(Report):
         return self.predicted.evaluation_bytes / self.evaluation_peak_bytes - 1
 
 
-def key(spec: RunSpec, machine: Machine) -> str:
+def key(spec: RunSpec, machine: Setup) -> str:
     """Return the text by which a results file is searched for a spec on a machine."""
     run = spec.model_dump(mode="json", exclude={"device", "data"})
     return json.dumps([run, machine.device_type, machine.device_name, machine.versions.get("torch")], sort_keys=True)
@@ -130,7 +130,7 @@ def predict(spec: RunSpec) -> Predicted | None:
     """Return the formula's peak of the spec on its own device; None where its mode is not modelled."""
     if unsupported(spec):
         return None
-    alone = spec.model_copy(update={"train": spec.train.model_copy(update={"eval_micro_batch_size": None})})
+    alone = spec.but(eval_micro_batch_size=None)
     step, whole = estimate_memory(alone), estimate_memory(spec)
     return Predicted(
         allocated_bytes=step.allocated_bytes,

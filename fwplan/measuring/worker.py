@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from fwplan.allocator.environment import environment
 from fwplan.errors import FwplanError
-from fwplan.measuring.result import Machine, Report
+from fwplan.measuring.result import Report, Setup
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -83,7 +83,7 @@ def _text(file: IO[bytes]) -> str:
     return file.read().decode(errors="replace")
 
 
-def ask_about(device: str | None) -> Machine:
+def ask_about(device: str | None) -> Setup:
     """Return the machine that measures: `device`, or with None a CUDA GPU where torch sees one, else the CPU.
 
     Raises:
@@ -94,7 +94,7 @@ def ask_about(device: str | None) -> Machine:
     if isinstance(answer, dict) and "error" in answer:
         raise FwplanError(answer["error"], hint=answer["hint"])
     try:
-        return Machine.model_validate(answer)
+        return Setup.model_validate(answer)
     except ValidationError:
         raise FwplanError(f"torch cannot be asked about this device: {_reason(ended)}",
                           hint=f"{sys.executable} -m {ABOUT_DEVICE} says more") from None  # fmt: skip

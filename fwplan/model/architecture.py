@@ -13,12 +13,15 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocabulary, Width
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
+    from fwplan.spec import TrainSpec
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -41,9 +44,12 @@ class Dims(NamedTuple):
 
 
 class Block(Protocol):
-    """A block's forward with the weights of one of them: (B, T, C) -> (B, T, C)."""
+    """A block's forward with the weights of one of them: (B, T, C) -> (B, T, C).
 
-    def __call__(self, x: Tensor, w: Mapping[str, Leaf], /) -> Tensor:
+    `layer` says which one, where a model's blocks are not alike; else it is 0.
+    """
+
+    def __call__(self, x: Tensor, w: Mapping[str, Leaf], layer: int, /) -> Tensor:
         """Return the block's output."""
 
 
@@ -63,17 +69,21 @@ Names = list["Tensor"]
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 
-    n_layer: Layers
-    n_head: Heads
-    n_embd: Width
-    vocab_size: Vocabulary = GPT2_VOCAB
-    context_length: Context = 1024
-    tied_embeddings: bool = True
+    n_layer: Layers  # blocks
+    n_head: Heads  # heads of queries
+    n_embd: Width  # width of the residual stream
+    vocab_size: Vocabulary = GPT2_VOCAB  # tokens; 50,304 is GPT-2's 50,257 rounded up to a multiple of 128
+    context_length: Context = 1024  # most tokens in a sequence
+    tied_embeddings: bool = True  # the head is the token embedding
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
+    alike: ClassVar[bool] = True  # whether all blocks are; where not, n_layer is of its `kind`
+    autocasts: ClassVar[bool] = True  # whether its half-precision products are autocast's, or its own casts'
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
-    head: ClassVar[str]  # and of the head's, where it is not tied
+    stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
+    head: ClassVar[str] = "lm_head.weight"  # where it is not tied
+    grow: ClassVar[Growth] = Growth()  # what a planner may vary
 
     def _heads_divide_width(self) -> Self:
         """Return this shape, or raise ValueError: most architectures cut their width into heads."""
@@ -105,8 +115,8 @@ class Architecture(Spec):
         """Return the weights below the blocks."""
 
     @abstractmethod
-    def block(self, n: Dims) -> Shapes:
-        """Return the weights of a block."""
+    def block(self, n: Dims, layer: int = 0, /) -> Shapes:
+        """Return the weights of a block; which one matters only where they are not alike."""
 
     @abstractmethod
     def above(self, n: Dims) -> Shapes:
@@ -122,33 +132,49 @@ class Architecture(Spec):
         does, takes what has one and so lives to its end.
         """
 
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Weights that are looked up and never multiplied: no FLOPs."""
-        return frozenset() if self.tied_embeddings else frozenset({self.embedding})
+    def misfit(self, _train: TrainSpec, /) -> str | None:
+        """Return what of a recipe such a model has no place for, as a sentence; None: nothing."""
+        return None
 
-    @property
-    def structure(self) -> Self:
-        """The model without its sizes: one object for all models that differ in nothing else."""
-        found: Self = _structure(type(self), self.dropout > 0, *[getattr(self, name) for name in self.kind])
+    def held_in(self, _name: str, weights: Dtype, _products: Dtype, /) -> Dtype:
+        """Return the element type of a weight of this name, given the run's of weights and of products."""
+        return weights
+
+    def buffers(self, _n: Dims, /) -> Shapes:
+        """Return what lies beside the weights and is not trained, such as tables of rotary positions."""
+        return {}
+
+    def tables_in(self, products: Dtype, /) -> Dtype:
+        """Return the element type of the buffers, given that of products."""
+        return products
+
+    def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
+        """Return the logits as the loss takes them, (B, T, V)."""
+        return logits
+
+    def structure(self, T: int) -> Self:
+        """Return the model without its sizes: one object for all models that differ in nothing else.
+
+        T: tokens of a training sequence, which may decide what there is.
+        """
+        found: Self = _structure(type(self), self.dropout > 0, *self._kinds(T))
         return found
+
+    def _kinds(self, _T: int, /) -> tuple[Any, ...]:
+        """Return the values of `kind`; where a size is among them, one that stands for all that make no difference."""
+        return tuple(getattr(self, name) for name in self.kind)
+
+    def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
+        """Return the sum over all blocks of what is counted of one block's weights."""
+        return n.L * count(self.block(n))
 
     def parameters(self, n: Dims) -> Any:
         """Return the elements of all weights of a model of this kind and these sizes."""
-        return elements(self.below(n)) + n.L * elements(self.block(n)) + elements(self.above(n))
+        return elements(self.below(n)) + self.over_blocks(n, elements) + elements(self.above(n))
 
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
-
-    def products(self, n: Dims) -> Any:
-        """Return the elements of a block's matrices."""
-        return sum(prod(shape) for shape in self.block(n).values() if len(shape) > 1)
-
-    def multiplied(self, n: Dims) -> Any:
-        """Return the elements of those weights that a token's forward multiplies by: 2 FLOPs each."""
-        outer = {k: v for k, v in (self.below(n) | self.above(n)).items() if k not in self.not_multiplied}
-        return elements(outer) + n.L * elements(self.block(n))
 
 
 A = TypeVar("A", bound=Architecture)

@@ -30,7 +30,7 @@ class GPT2(Architecture):
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings", "bias")
     embedding: ClassVar[str] = "trunk.wte.weight"
-    head: ClassVar[str] = "lm_head.weight"
+    stack: ClassVar[str] = "trunk.h"
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -40,16 +40,11 @@ class GPT2(Architecture):
         """Return the sizes for depth L, H heads and width C: every head has keys and values, feed-forwards are 4 C."""
         return Dims(L, C, H, H, C // H, 4 * C, self.vocab_size, self.context_length)
 
-    @property
-    def not_multiplied(self) -> frozenset[str]:
-        """Both embeddings are looked up; the tokens' one multiplies too where it is the head."""
-        return super().not_multiplied | {"trunk.wpe.weight"}
-
     def below(self, n: Dims) -> Shapes:
         """Return the embeddings of tokens and positions."""
         return {self.embedding: (n.V, n.C), "trunk.wpe.weight": (n.S, n.C)}
 
-    def block(self, n: Dims) -> Shapes:
+    def block(self, n: Dims, _layer: int = 0, /) -> Shapes:
         """Return the weights of a block."""
         C = n.C
         return {
@@ -83,7 +78,7 @@ class GPT2(Architecture):
                 return self._embed(ops, idx, w, here)
             return self._nanogpt_embed(ops, idx, w, names)
 
-        x = blocks(embed, lambda x, w: self._block(ops, x, w, n))
+        x = blocks(embed, lambda x, w, _layer: self._block(ops, x, w, n))
         return ops.layer_norm(x, *_of(w, "trunk.ln_f"), name="final LayerNorm", keeps="final LayerNorm input")
 
     def _embed(self, ops: Eager, idx: Tensor, w: Mapping[str, Leaf], named: Names) -> Tensor:

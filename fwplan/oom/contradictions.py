@@ -12,8 +12,8 @@ from fwplan.units import gib, si
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.commands.explain import Explanation
     from fwplan.estimation import Estimate
+    from fwplan.explanation import Explanation
     from fwplan.oom.log import Log
     from fwplan.oom.tensors import Candidate
     from fwplan.spec import RunSpec
@@ -58,7 +58,7 @@ def _compiled(log: Log, estimate: Estimate) -> Iterator[str]:
 
 
 def _foreach(log: Log, estimate: Estimate) -> Iterator[str]:
-    implementation = estimate.spec.train.optimizer_impl
+    implementation = estimate.spec.train.optimizer.implementation
     if log.foreach and implementation != "foreach":
         yield f"the log's optimizer steps by foreach, the config's is {implementation.replace('_', ' ')}"
 
@@ -114,14 +114,12 @@ def _other_mode(log: Log, spec: RunSpec) -> Iterator[str]:
         if not spec.materialises_scores and is_size(log, width * B * H * T * T):
             shape = f"({B}, {H}, {T}, {T})"
             yield f"attention scores {shape} in {dtype} have that size: attention is not the {train.attention} kernel"
-    if train.loss == "chunked":
-        full = {"loss": "full", "loss_chunk_tokens": None}
-        other = spec.model_copy(update={"train": train.model_copy(update=full)})
+    if train.loss.name == "chunked":
+        other = spec.but(loss="full", loss_chunk_tokens=None)
         if match := candidates(log, estimate_memory(other), spec.model):
             yield f"with a full loss it would be: {match[0].name}; the log's run does not chunk its loss"
             return
-    eager = {"compile": not train.compile}
-    other = spec.model_copy(update={"train": train.model_copy(update=eager)})
+    other = spec.but(compile=not train.compile)
     if match := candidates(log, estimate_memory(other), spec.model):
         ours, theirs = ("compiled", "eager") if train.compile else ("eager", "compiled")
         yield (

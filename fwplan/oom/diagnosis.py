@@ -14,8 +14,8 @@ from fwplan.spec import DeviceSpec
 from fwplan.target import Target
 
 if TYPE_CHECKING:
-    from fwplan.commands.explain import Explanation
     from fwplan.estimators.line import Line
+    from fwplan.explanation import Explanation
     from fwplan.fixes import Fix
     from fwplan.oom.log import Log
     from fwplan.oom.message import Message

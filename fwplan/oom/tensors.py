@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.line import Line
     from fwplan.estimators.memory import Memory
+    from fwplan.model.architecture import Architecture
     from fwplan.oom.log import Log
     from fwplan.oom.message import Message
     from fwplan.oom.traceback import Moment
-    from fwplan.spec import ModelSpec
 
 _DEFAULT = Settings()
 _BACKWARD = Phase(
@@ -93,7 +93,7 @@ def tells_size(message: Message) -> bool:
     return asked is not None and not (message.rounded and any(asked.holds(segment(n)) for n in (1, 5 * 2**20)))
 
 
-def candidates(log: Log, memory: Memory, model: ModelSpec) -> list[Candidate]:
+def candidates(log: Log, memory: Memory, model: Architecture) -> list[Candidate]:
     """Return the run's tensors of that size, the likeliest first: at the traceback's moment, with as much alive."""
     found = [*_lines(log, memory), *_weights(log, model)]
     return sorted(found, key=lambda one: _distance(one, log, memory))
@@ -149,7 +149,7 @@ def _tensor_bytes(line: Line) -> int | None:
     return prod(line.shape) * ITEM_BYTES[line.dtype]
 
 
-def _weights(log: Log, model: ModelSpec) -> Iterator[Candidate]:
+def _weights(log: Log, model: Architecture) -> Iterator[Candidate]:
     """Yield the weights of that size, one of each kind: as a weight, its gradient, a moment or a copy of one."""
     step = "foreach's copy of AdamW's moment of" if log.foreach else "AdamW moment of"
     when = "optimizer step" if log.moment == "optimizer step" else "set-up" if log.moment == "set-up" else None

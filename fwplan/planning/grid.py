@@ -10,15 +10,17 @@ import numpy as np
 from fwplan.calibration import on_device
 from fwplan.estimators.memory import bytes_above
 from fwplan.estimators.speed import model_per_token, step_parts
-from fwplan.planning.learned import needed_bytes, time_ratio
+from fwplan.model.architecture import Dims
+from fwplan.planning.learned import corrections_of, time_ratio
 from fwplan.target import hardware
-from fwplan.vectorised import peak_allocated
+from fwplan.vectorised import needed, peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
+    from fwplan.model.architecture import Architecture
     from fwplan.planning.space import Space
     from fwplan.spec import RunSpec, TrainSpec
     from fwplan.target import Target
@@ -62,9 +64,8 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     here = on_device(target.label, past)
     planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
-    model = space.modes[0].model
-    dims = model.sized(space.L, space.H, space.C)
-    total = model.parameters(dims)
+    T = space.modes[0].sequence_length
+    total = space.of_shapes(lambda model, dims: model.parameters(dims))
     speed = hardware(space.modes[0].train, target)
     return Grid(
         space,
@@ -72,9 +73,9 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
         np.array([_cost(mode.train) for mode in space.modes])[:, None, None] * np.ones(need.shape),
         micro,
         optimizer,
-        parameters=total - model.positions(dims),
+        parameters=total - space.of_shapes(lambda model, dims: model.positions(dims)),
         total_parameters=total,
-        flops_per_token=model_per_token(model, dims, T=model.context_length),
+        flops_per_token=space.of_shapes(lambda model, dims: model_per_token(model, dims, T=T)),
         watts=speed.watts if speed else None,
     )
 
@@ -96,27 +97,49 @@ def fastest_that_fits(grid: Grid, available: float) -> tuple[Grid, Any]:
 
 def _cost(train: TrainSpec) -> float:
     again = 0 if train.checkpointing == "none" else 3 / train.checkpoint_every
-    return 4 * (not train.compile) + again + 0.5 * (train.loss == "chunked")
+    return 4 * (not train.compile) + again + 0.5 * (train.loss.name == "chunked")
 
 
 def _plane(
     space: Space, mode: RunSpec, target: Target, past: Sequence[Measurement], known: dict[Any, Any]
 ) -> tuple[Any, Any, Any]:
     """Return one mode's needed bytes, micro-step seconds and optimizer seconds, corrected by what was measured."""
-    peak = peak_allocated(mode, n_layer=space.L, n_head=space.H, n_embd=space.C, micro_batch_size=space.B)
+
+    def peak_of(model: Architecture, dims: Dims) -> Any:
+        return peak_allocated(mode.model_copy(update={"model": model}), dims, micro_batch_size=space.B)
+
+    peak = space.of_shapes(peak_of)
     speed = hardware(mode.train, target)
     micro, optimizer = _seconds(space, mode, speed, known)
     ratio = time_ratio(space, mode, past, speed, known)
     above = bytes_above(mode, space.B * mode.sequence_length)
-    return needed_bytes(mode, peak, above, past), micro * ratio, optimizer * ratio
+    return _needed(mode, peak, above, past), micro * ratio, optimizer * ratio
+
+
+def _needed(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -> Any:
+    """Return the most bytes of the device that runs of a mode with these peaks may need.
+
+    above: bytes that the formula may not know of, an array that fits the peak's.
+    """
+    if not past:
+        return needed(mode, peak, above, None).high
+    need, above = np.empty(peak.shape), np.broadcast_to(above, peak.shape)
+    for here, learned in corrections_of(mode, peak, past):
+        need[here] = needed(mode, peak[here], above[here], learned).high
+    return need
 
 
 def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:
-    shape = (space.L.size, space.B.size)
+    shape = (space.shapes, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    # floats as seconds are: numpy is slow where integers meet them
-    dims = mode.model.sized(1.0 * space.L, 1.0 * space.H, 1.0 * space.C)
-    low, high = step_parts(mode.model, mode.train, speed, dims, B=1.0 * space.B, T=mode.sequence_length, known=known)
-    micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
-    return micro, optimizer
+    B, T = 1.0 * space.B, mode.sequence_length  # floats as seconds are: numpy is slow where integers meet them
+
+    def seconds_of(model: Architecture, dims: Dims) -> Any:
+        sizes = Dims(*(1.0 * size for size in dims))
+        low, high = step_parts(model, mode.train, speed, sizes, B=B, T=T, known=known.setdefault(model, {}))
+        micro, optimizer, _ = np.broadcast_arrays(*(np.sqrt(a * b) for a, b in zip(low, high, strict=True)), B)
+        return np.stack((micro, optimizer), axis=1)
+
+    both = space.of_shapes(seconds_of)
+    return both[:, 0], both[:, 1]

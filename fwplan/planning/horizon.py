@@ -17,6 +17,7 @@ from fwplan.planning.laws import (
     tokens_per_step_many,
 )
 from fwplan.recipe import EVALUATION_SHARE
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.planning.grid import Grid
@@ -84,7 +85,9 @@ def horizon_of(grid: Grid, request: Request) -> Horizon:
         FwplanError: neither tokens nor data nor time bound the run, or the money cannot be reckoned.
     """
     T = request.context_length
-    sequences = grid.space.B * float(grid.space.modes[0].train.world_size)  # that all processes take in a micro-step
+    sequences = grid.space.B * float(
+        grid.space.modes[0].train.parallel.world_size
+    )  # that all processes take in a micro-step
     most = tokens_allowed(request, grid.parameters)
     seconds = seconds_allowed(request, grid.watts)
     if not grid.timed and request.budget is not None:
@@ -130,7 +133,7 @@ def _affordable(grid: Grid, request: Request, accumulation: Any, most: Any) -> A
 def _evaluations(grid: Grid, request: Request, accumulation: Any, steps: Any) -> Any:
     """Return what evaluations add to the time of the steps, as a share."""
     train, B = grid.space.modes[0].train, grid.space.B
-    evaluated = train.eval_micro_batch_size or B
+    evaluated = defaults.eval_micro_batch_size(train, B)
     batches = request.pins.get("eval_batches")
     if batches is None:
         batches = eval_batches_many(steps, accumulation, evaluated * request.context_length)

@@ -1,16 +1,16 @@
-"""What past runs on a device teach each run of a grid: fwplan.calibration for arrays, a mask for each past run."""
+"""What past runs on a device teach each run of a grid: calibration for arrays, a mask for each past run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from fwplan.budget import Corrections
 from fwplan.calibration import (
     COMPARABLE_BYTES,
     COMPARABLE_FLOPS,
     LEAST_ERROR,
-    Calibration,
     context_bytes,
     kernels_of,
     mode_of,
@@ -20,37 +20,43 @@ from fwplan.calibration import (
     widened,
 )
 from fwplan.estimators.speed import executed_per_token, middle, step_seconds
-from fwplan.vectorised import needed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fwplan.estimators.overhead import Range
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
-    from fwplan.planning.space import Space
+    from fwplan.model.architecture import Architecture, Dims
     from fwplan.spec import RunSpec
 
 
-def needed_bytes(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -> Any:
-    """Return the most bytes of the device that runs of a mode with these peaks may need.
+class Places(Protocol):
+    """What is asked about: modes, each with every shape (rows) and micro-batch (columns); planning's Space."""
 
-    Args:
-        mode: a run of it.
-        peak: allocated bytes by the formula, an array.
-        above: bytes that it may not know of, an array that fits the peak's.
-        past: measurements on the device.
+    @property
+    def modes(self) -> Sequence[RunSpec]:
+        """The modes."""
+
+    @property
+    def B(self) -> Any:  # noqa: N802
+        """Micro-batches, an array of (1, micro-batches)."""
+
+    def of_shapes(self, count: Callable[[Architecture, Dims], Any]) -> Any:
+        """Return what is counted of every shape, (shapes, ...)."""
+
+    def rows_of(self, model: Architecture) -> list[int]:
+        """Return the shapes that are this model: one or none."""
+
+    def spec(self, mode: int, shape: int, micro: int) -> RunSpec:
+        """Return the run at this place."""
+
+
+def corrections_of(mode: RunSpec, peak: Any, past: Sequence[Measurement]) -> Iterator[tuple[Any, Corrections]]:
+    """Yield masks that together cover all places of a mode, each with what the past says of their memory, in arrays.
+
+    peak: allocated bytes by the formula at each place; past: measurements on the device.
     """
-    if not past:
-        return needed(mode, peak, above, None).high
-    need, above = np.empty(peak.shape), np.broadcast_to(above, peak.shape)
-    for here, calibration in _calibrations(mode, peak, past):
-        need[here] = needed(mode, peak[here], above[here], calibration).high
-    return need
-
-
-def _calibrations(mode: RunSpec, peak: Any, past: Sequence[Measurement]) -> Iterator[tuple[Any, Calibration]]:
-    """Yield masks that together cover all places, each with what the past says of them, in arrays."""
     sized = _within(peak, [m.predicted_allocated_bytes for m in past], COMPARABLE_BYTES)
     wanted = mode_of(mode)
     ratios = [m.peak_allocated_bytes / m.predicted_allocated_bytes if mode_of(m.spec) == wanted else None for m in past]
@@ -68,15 +74,12 @@ def _calibrations(mode: RunSpec, peak: Any, past: Sequence[Measurement]) -> Iter
         error = 0.0 if ratio is None else np.nanmax(np.abs(ratio / point - 1), axis=0)
         yield (
             here,
-            Calibration(
-                runs=len(past),
+            Corrections(
                 allocated_ratio=point,
                 allocated_error=error + LEAST_ERROR,
                 reserved_ratio=None if reserved is None else np.nanmax(reserved, axis=0),
                 context_bytes=context,
                 resident_bytes=None if resident is None else _spread(resident),
-                timed=(),
-                time_factor=1.0,
             ),
         )
 
@@ -101,7 +104,7 @@ def _spread(values: Any) -> Range:
 
 
 def time_ratio(
-    space: Space,
+    space: Places,
     mode: RunSpec,
     past: Sequence[Measurement],
     speed: Hardware | None,
@@ -122,8 +125,7 @@ def time_ratio(
         return 1.0
     ratios = [m.step_seconds / _expected(m, speed, known) for m in alike]
     T = mode.sequence_length
-    dims = mode.model.sized(space.L, space.H, space.C)
-    work = executed_per_token(mode.model, mode.train, dims, T=T) * (1.0 * space.B * T)
+    work = space.of_shapes(lambda model, dims: executed_per_token(model, mode.train, dims, T=T)) * (1.0 * space.B * T)
     seen = _Seen(_within(work, [m.micro_step_flops for m in alike], COMPARABLE_FLOPS), ratios)
     ratio = np.ones(work.shape)
     found = seen.at(seen.anywhere)
@@ -140,15 +142,14 @@ def _expected(run: Measurement, speed: Hardware, known: dict[Any, float]) -> flo
     return known[key]
 
 
-def _places(space: Space, mode: RunSpec, runs: Sequence[Measurement]) -> dict[tuple[int, int], list[int]]:
+def _places(space: Places, mode: RunSpec, runs: Sequence[Measurement]) -> dict[tuple[int, int], list[int]]:
     """Return the places whose very shape was measured, each with the numbers of the runs that did."""
     places: dict[tuple[int, int], list[int]] = {}
     index = space.modes.index(mode)
     for number, run in enumerate(runs):
         model, train = run.spec.model, run.spec.train
-        rows = np.flatnonzero((model.n_layer == space.L) & (model.n_head == space.H) & (model.n_embd == space.C))
         columns = np.flatnonzero(train.micro_batch_size == space.B)
-        for row in rows:
+        for row in space.rows_of(model):
             for column in columns:
                 place = int(row), int(column)
                 if shape_of(space.spec(index, *place)) == shape_of(run.spec):

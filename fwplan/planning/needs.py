@@ -63,7 +63,7 @@ def _cost(estimate: Estimate, request: Request) -> Interval | None:
         return None
     hourly, power = request.gpu_hour_price or 0.0, request.kwh_price or 0.0
     low, high = (
-        s / 3600 * hourly * estimate.spec.train.world_size + kwh * power
+        s / 3600 * hourly * estimate.spec.train.parallel.world_size + kwh * power
         for s, kwh in zip(seconds, energy or (0.0, 0.0), strict=True)
     )
     return low, high

@@ -8,6 +8,7 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.spec import ModelSpec, TrainSpec
+from fwplan.spec.flat import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,16 +63,22 @@ def _value(text: str) -> Any:
 
 def _checked(name: str, value: Any) -> Any:
     """Return a field's value if it is one."""
-    fields = next((spec.model_fields for spec in (ModelSpec, TrainSpec) if name in spec.model_fields), None)
-    if fields is None:
-        raise FwplanError(f"unknown field {name!r}", hint="the README's table of spec.json lists them")
-    field: TypeAdapter[Any] = TypeAdapter(
-        fields[name].rebuild_annotation(), config=ConfigDict(strict=True, allow_inf_nan=False)
-    )
+    annotation = _annotation(name)
+    if annotation is None:
+        raise FwplanError(f"unknown field {name!r}", hint="docs/spec-reference.md lists them")
+    field: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
     try:
         return field.validate_python(value)
     except ValidationError as error:
         message = error.errors()[0]["msg"]
         raise FwplanError(
-            f"{name}: {message} (got {value!r})", where="--set", hint="see the README's table of spec.json's fields"
+            f"{name}: {message} (got {value!r})", where="--set", hint="see docs/spec-reference.md"
         ) from None
+
+
+def _annotation(name: str) -> Any:
+    """Return what a field takes, by its flat name; None: there is none."""
+    if name in FIELDS:
+        return FIELDS[name].annotation
+    fields = ModelSpec.model_fields | TrainSpec.model_fields
+    return fields[name].rebuild_annotation() if name in fields else None

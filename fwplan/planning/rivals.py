@@ -15,20 +15,21 @@ if TYPE_CHECKING:
 def rivals(estimate: Estimate) -> Suggestion | None:
     """Return what to train on a run's tokens, in no more time than the upper end of its own.
 
-    Shape, batch, precision and mode are searched; context, vocabulary and text are the run's.
+    Shape, batch, precision and mode are searched; architecture, context, vocabulary and text are the run's.
     None where it names no device or no horizon, where its speed is unknown, or where it trains on several devices.
 
     Raises:
         FwplanError: nothing fits the device, or its memory is unknown.
     """
     spec, tokens, seconds = estimate.spec, estimate.tokens.total, estimate.total_seconds
-    if estimate.target is None or tokens is None or seconds is None or spec.train.world_size > 1:
+    if estimate.target is None or tokens is None or seconds is None or spec.train.parallel.world_size > 1:
         return None
     return search(
         Request(
             target=estimate.target,
             tokens=tokens,
             hours=seconds[1] / 3600,
+            architecture=spec.model.architecture,
             context_length=spec.sequence_length,
             vocab_size=spec.model.vocab_size,
             data=spec.data,

@@ -6,10 +6,10 @@ import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from pydantic import ValidationError
 
 from fwplan import recipe
 from fwplan.budget import available_bytes
-from fwplan.calibration import load_measurements
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET, E
@@ -28,6 +28,8 @@ from fwplan.planning.reasons import (
 )
 from fwplan.planning.space import space_of
 from fwplan.planning.suggestion import Candidate, Suggestion
+from fwplan.spec import defaults, spec_error
+from fwplan.store import load_measurements
 from fwplan.units import gib
 
 if TYPE_CHECKING:
@@ -92,17 +94,11 @@ def search(request: Request, measurements: Sequence[Measurement] | None = None) 
 
 
 def _refuse_schedule(chosen: Candidate) -> None:
-    """Raise where a pinned warm-up never ends, or a pinned rate decays upwards."""
+    """Raise where a pinned warm-up never ends."""
     train = chosen.spec.train
-    if (train.min_lr or 0) > train.learning_rate:
+    if (train.schedule.warmup_steps or 0) >= (train.max_steps or 0) > 1:
         raise FwplanError(
-            f"min_lr {train.min_lr:g} is above learning_rate {train.learning_rate:g}, which decays to it",
-            where="--set",
-            hint="a tenth of it is customary",
-        )
-    if (train.warmup_steps or 0) >= (train.max_steps or 0) > 1:
-        raise FwplanError(
-            f"a warm-up of {train.warmup_steps:,} steps never ends: the run has {train.max_steps:,}",
+            f"a warm-up of {train.schedule.warmup_steps:,} steps never ends: the run has {train.max_steps:,}",
             where="--set",
             hint="a fiftieth of the run is customary",
         )
@@ -163,7 +159,7 @@ def _candidate(grid: Grid, horizon: Horizon, place: Place, request: Request, pas
     spec = grid.space.spec(*place)
     steps = int(horizon.steps[0][place[1:]])
     accumulation = int(horizon.grad_accum_steps[0][place[1:]])
-    spec = _replace(spec, grad_accum_steps=accumulation)
+    spec = spec.but(grad_accum_steps=accumulation)
     seconds = float(accumulation * grid.micro_seconds[place] + grid.optimizer_seconds[place])
     while True:
         chosen = estimate(with_recipe(spec, steps, seconds, request), request.target, measurements=past)
@@ -182,10 +178,10 @@ def with_recipe(spec: RunSpec, steps: int, step_seconds: float, request: Request
         request: its pins.
     """
     pins = request.pins
-    spec = _replace(spec, max_steps=steps)
+    spec = spec.but(max_steps=steps)
     train, accumulation = spec.train, spec.train.grad_accum_steps
     rate = pins.get("learning_rate", recipe.learning_rate(model_flops(spec).per_step * steps, spec.tokens_per_step))
-    evaluated = train.eval_micro_batch_size or train.micro_batch_size
+    evaluated = defaults.eval_micro_batch_size(train)
     batches = pins.get("eval_batches", recipe.eval_batches(steps, accumulation, evaluated * spec.sequence_length))
     interval = pins.get(
         "eval_interval", recipe.eval_interval(steps, accumulation, batches * evaluated / train.micro_batch_size)
@@ -193,14 +189,13 @@ def with_recipe(spec: RunSpec, steps: int, step_seconds: float, request: Request
     timed = not math.isnan(step_seconds)
     fields = {
         "learning_rate": rate,
-        "min_lr": float(f"{rate / 10:.1e}"),
-        "warmup_steps": recipe.warmup_steps(steps),
+        "min_lr": float(f"{defaults.min_lr(rate):.1e}"),
+        "warmup_steps": defaults.warmup_steps(steps),
         "eval_batches": batches,
         "eval_interval": interval,
         "checkpoint_interval": recipe.checkpoint_interval(steps, step_seconds) if timed else interval,
     }
-    return _replace(spec, **{name: value for name, value in fields.items() if name not in pins})
-
-
-def _replace(spec: RunSpec, **train: object) -> RunSpec:
-    return spec.model_copy(update={"train": spec.train.model_copy(update=train)})
+    try:
+        return spec.but(**{name: value for name, value in fields.items() if name not in pins})
+    except ValidationError as error:
+        raise spec_error(error, "--set", hint="a tenth of the learning rate is customary for min_lr") from None

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimation import Estimate, estimate
-from fwplan.spec import ModelSpec, RunSpec, TrainSpec, spec_error
+from fwplan.spec import ModelSpec, RunSpec, spec_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -109,10 +109,9 @@ def _last(most: int, holds: Any) -> int:
 
 def _with(spec: RunSpec, field: str, value: int) -> RunSpec:
     """Return the spec with the field set; built anew, so that what cannot be built is refused."""
-    document = spec.model_dump()
-    document["model" if field in ModelSpec.model_fields else "train"][field] = value
     try:
-        parts = {"model": ModelSpec(**document["model"]), "train": TrainSpec(**document["train"])}
+        if field not in ModelSpec.model_fields:
+            return spec.but(**{field: value})
+        return spec.model_copy(update={"model": ModelSpec(**spec.model.model_dump() | {field: value})})
     except ValidationError as error:
         raise spec_error(error, f"{field} = {value}") from None
-    return spec.model_copy(update=parts)

@@ -68,7 +68,7 @@ class Candidate:
             "parameters": self.estimate.parameters.total,
             "n_layer": model.n_layer, "n_head": model.n_head, "n_embd": model.n_embd,
             "micro_batch_size": train.micro_batch_size, "grad_accum_steps": train.grad_accum_steps,
-            "loss": train.loss, "checkpointing": train.checkpointing, "checkpoint_every": train.checkpoint_every,
+            "loss": train.loss.name, "checkpointing": train.checkpointing, "checkpoint_every": train.checkpoint_every,
             "compile": train.compile, "tokens": self.tokens,
             "expected_loss": [loss.low, loss.point, loss.high] if loss else None,
             "total_seconds": self.estimate.total_seconds,

@@ -12,7 +12,7 @@ from fwplan.units import duration_range, flops, gib, si
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from fwplan.commands.diff import Diff
+    from fwplan.difference import Diff
     from fwplan.estimation import Estimate
 
 _SHOWN = 14

@@ -14,7 +14,7 @@ from fwplan.units import flops, gib
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.devices import Detected
+    from fwplan.devices import Gpu
     from fwplan.devices.apple import AppleChip
     from fwplan.doctor import Diagnosis, Problem
 
@@ -32,16 +32,16 @@ def doctor_lines(diagnosis: Diagnosis) -> Iterator[str]:
     yield from _verdict_lines(diagnosis)
     yield ""
     yield "[bold]Machine[/]"
-    yield from _row("system", diagnosis.system, "")
-    if diagnosis.gpu is not None:
-        yield from _gpu_lines(diagnosis.gpu)
-    elif diagnosis.apple is not None:
-        yield from _apple_lines(diagnosis.apple)
+    yield from _row("system", diagnosis.machine.system, "")
+    if diagnosis.machine.gpu is not None:
+        yield from _gpu_lines(diagnosis.machine.gpu)
+    elif diagnosis.machine.apple is not None:
+        yield from _apple_lines(diagnosis.machine.apple)
     else:
         yield from _row("GPU", "none found", "")
-        for reason in diagnosis.absent:
+        for reason in diagnosis.machine.absent:
             yield from _row("", reason, "")
-    for name, value in diagnosis.visible.items():
+    for name, value in diagnosis.machine.visible.items():
         yield from _row("", f"{name}={value!r}", "environment")
     yield from _cpu_lines(diagnosis)
     for disk in diagnosis.disks:
@@ -55,7 +55,7 @@ def doctor_lines(diagnosis: Diagnosis) -> Iterator[str]:
 
 
 def _verdict_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    device = diagnosis.gpu.name if diagnosis.gpu else "the CPU"
+    device = diagnosis.machine.gpu.name if diagnosis.machine.gpu else "the CPU"
     if any(problem.stops for problem in diagnosis.problems):
         yield f"[bold red]error:[/] not ready to train on {escape(device)}"
     else:
@@ -88,19 +88,18 @@ def _size(n_bytes: int | None) -> str:
     return "unknown" if n_bytes is None else gib(n_bytes)
 
 
-def _gpu_lines(found: Detected) -> Iterator[str]:
-    gpu = found.gpu
+def _gpu_lines(gpu: Gpu) -> Iterator[str]:
     yield from _row("GPU", gpu.name, f"{gpu.asked}, driver {gpu.driver or 'unknown'}")
     yield from _row("  total", _size(gpu.driver_total_bytes), gpu.asked)
     if gpu.vendor == "nvidia":
         yield from _row("  reserved", _size(gpu.reserved_bytes), "by driver and firmware")
     yield from _row("  in use", _size(gpu.used_bytes), "by others, now")
-    yield from _row("  torch sees", _size(found.total_bytes), _FROM[found.total_status])
-    if found.known is None:
+    yield from _row("  torch sees", _size(gpu.total_bytes), _FROM[gpu.total_status])
+    if gpu.card is None:
         yield from _row("  table", "not in it", "speed and power are unknown")
     else:
-        rate = f"{found.known.dense_tflops:g} dense TFLOPS" if found.known.dense_tflops else "unknown speed"
-        yield from _row("  table", f"{found.known.name}, {rate}", "fwplan devices")
+        rate = f"{gpu.card.dense_tflops:g} dense TFLOPS" if gpu.card.dense_tflops else "unknown speed"
+        yield from _row("  table", f"{gpu.card.name}, {rate}", "fwplan devices")
 
 
 def _apple_lines(chip: AppleChip) -> Iterator[str]:
@@ -111,7 +110,7 @@ def _apple_lines(chip: AppleChip) -> Iterator[str]:
 
 
 def _cpu_lines(diagnosis: Diagnosis) -> Iterator[str]:
-    cpu = diagnosis.cpu
+    cpu = diagnosis.machine.cpu
     rate = "unknown speed" if cpu.sgemm_flops is None else f"{flops(cpu.sgemm_flops)}/s"
     yield from _row("CPU", cpu.name or "unknown", "")
     yield from _row("", f"{counted(cpu.cores, 'core')}, {rate}", "fp32 matrix product, timed now")

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fwplan.audit import Claim
-    from fwplan.commands.explain import Explanation
     from fwplan.configs import LoadedConfig
     from fwplan.estimation import Estimate
+    from fwplan.explanation import Explanation
     from fwplan.fixes import Fix
 
 
@@ -60,7 +60,7 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     if loaded.eval_only:
         yield f"evaluates only, never trains, {mode}"
     else:
-        recipe = f"{mode}, {train.loss} loss, checkpointing {train.checkpointing}"
+        recipe = f"{mode}, {train.loss.name} loss, checkpointing {train.checkpointing}"
         yield f"accumulation {train.grad_accum_steps}, {recipe}"
     yield from (f"[yellow]{escape(line)}[/]" for line in textwrap.wrap(loaded.assumed, WIDTH, break_on_hyphens=False))
     yield ""

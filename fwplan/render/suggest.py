@@ -15,6 +15,7 @@ from fwplan.render.figures import counted, energy, gib_range
 from fwplan.render.memory import memory_lines
 from fwplan.render.notes import calibration_note, loss_text, reason_texts, wish_text
 from fwplan.render.terminal import WIDTH, note_lines
+from fwplan.spec import defaults
 from fwplan.units import GIB, duration_range, gib, si
 
 if TYPE_CHECKING:
@@ -67,8 +68,9 @@ def _row(candidate: Candidate) -> str:
     every = {1: "all", 2: "2nd", 3: "3rd"}.get(train.checkpoint_every, f"{train.checkpoint_every}th")
     checkpointed = "-" if train.checkpointing == "none" else every
     nats = f"{estimate.loss.low:.2f}-{estimate.loss.high:.2f}" if estimate.loss else "unknown"
+    loss = train.loss.name.removesuffix("ed")
     return (
-        f"{si(estimate.parameters.total):>7} {shape:10} {batch:>6} {train.loss.removesuffix('ed'):5} {checkpointed:4} "
+        f"{si(estimate.parameters.total):>7} {shape:10} {batch:>6} {loss:5} {checkpointed:4} "
         f"{used:>9} {si(candidate.tokens):>6} {nats:>9} {time}"
     )
 
@@ -107,12 +109,12 @@ def _recipe_lines(suggestion: Suggestion) -> Iterator[str]:
     train, reasons = pick.spec.train, suggestion.plan.reasons
     advised = recipe.advised_tokens_per_step(model_flops(pick.spec).total or 1)
     yield f"   batch: DeepSeek LLM's law says {si(advised)} tokens, custom 524 k"
-    yield from _wrapped(f"   learning rate {train.learning_rate:g}: {reasons['learning_rate']}")
+    yield from _wrapped(f"   learning rate {train.optimizer.learning_rate:g}: {reasons['learning_rate']}")
     yield (
-        f"   to {train.min_lr:g}, {counted(train.warmup_steps or 0, 'step')} of warm-up, "
-        f"weight decay {train.weight_decay:g}, beta2 {train.beta2:g}"
+        f"   to {train.schedule.min_lr:g}, {counted(train.schedule.warmup_steps or 0, 'step')} of warm-up, "
+        f"{train.optimizer.told}"
     )
-    evaluated = train.eval_batches * (train.eval_micro_batch_size or train.micro_batch_size)
+    evaluated = train.eval_batches * defaults.eval_micro_batch_size(train)
     yield (
         f"   evaluation {_every(train.eval_interval)} on {si(evaluated * pick.spec.sequence_length)} tokens, "
         f"checkpoint {_every(train.checkpoint_interval)}"

@@ -11,8 +11,10 @@ from fwplan.render.terminal import note_lines
 from fwplan.units import gib
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
+    from fwplan.budget import Verdict
+    from fwplan.replayed import Replayed
     from fwplan.traced import Traced
     from fwplan.tracing.result import Held
 
@@ -25,13 +27,23 @@ VERDICTS = {"fits": "fits", "fits_at_point": "fits at the point estimate only", 
 
 def trace_lines(traced: Traced) -> Iterator[str]:
     """Yield the trace beside the closed form."""
-    trace = traced.trace
+    target = traced.estimate.target
+    closed_form = [] if traced.difference is None else [f"  the closed form is {traced.difference:+.2%} off"]
+    yield from replayed_lines(traced.replayed, traced.verdict, target.label if target else "the card", closed_form)
+
+
+def replayed_lines(
+    replayed: Replayed, verdict: Verdict | None, label: str, beside: Iterable[str] = ()
+) -> Iterator[str]:
+    """Yield a traced step: its peak, what is said beside it, what is alive there, what the allocator makes of it."""
+    trace = replayed.trace
     yield f"[bold]Traced[/], one step op by op on fake tensors ({trace.seconds:.1f} s)"
     yield f"  peak {gib(trace.peak_allocated_bytes)}, at {escape(trace.peak_op.op)}"
-    if traced.difference is not None:
-        yield f"  the closed form is {traced.difference:+.2%} off"
+    yield from beside
     yield from _held_lines(trace.alive_at_peak(), trace.peak_allocated_bytes)
-    yield from _allocator_lines(traced)
+    yield from _allocator_lines(replayed)
+    if verdict is not None:
+        yield f"  so by replay it [bold]{VERDICTS[verdict]}[/] on {escape(label)}"
     yield f"  {_sparks(trace.timeline)} over the step"
     yield from note_lines(trace.notes)
 
@@ -52,16 +64,13 @@ def _short(dtype: str | None) -> str:
     return (dtype or "").replace("bfloat", "bf").replace("float", "fp")
 
 
-def _allocator_lines(traced: Traced) -> Iterator[str]:
-    unlimited, least = traced.unlimited, traced.least_bytes
+def _allocator_lines(replayed: Replayed) -> Iterator[str]:
+    unlimited, least = replayed.unlimited, replayed.least_bytes
     if unlimited is None or least is None:
         return
     free = gib(unlimited.peak_reserved_bytes)
     yield f"  {'reserved, without a limit':30} {free:>10}  by replay"
     yield f"  {'reserved, at the very least':30} {gib(least):>10}  blocks given back, tried again"
-    if traced.verdict is not None:
-        label = traced.estimate.target.label if traced.estimate.target else "the card"
-        yield f"  so by replay it [bold]{VERDICTS[traced.verdict]}[/] on {escape(label)}"
 
 
 def _sparks(timeline: Sequence[int]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from fwplan import __version__
 from fwplan.errors import FwplanError
 from fwplan.files import replace_atomically
 from fwplan.report.bars import bar_defs
 from fwplan.report.html import Html, tag
+from fwplan.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,8 +9,8 @@ from fwplan.report.bars import bar_svg
 from fwplan.report.html import Html, joined, size_range, table, tag
 
 if TYPE_CHECKING:
-    from fwplan.commands.explain import Explanation
     from fwplan.estimators.overhead import Range
+    from fwplan.explanation import Explanation
     from fwplan.fixes import Fix
 
 

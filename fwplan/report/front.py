@@ -57,7 +57,7 @@ def beside_section(estimate: Estimate) -> Html | None:
 def _beside(estimate: Estimate, target: Target, yours: Point) -> tuple[Html, ...]:
     found = rivals(estimate)
     if found is None or estimate.total_seconds is None:
-        several = estimate.spec.train.world_size > 1
+        several = estimate.spec.train.parallel.world_size > 1
         why = "it trains on several" if several else f"how fast {target.label} is is unknown"
         return (tag("p", f"No comparison: the search plans for one device whose speed is known, and {why}."),)
     shown = [point for point in found.front.points if point.loss]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from fwplan.commands.explain import Explanation
+    from fwplan.explanation import Explanation
 
 
 def write_report(explanation: Explanation, path: Path) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 from fwplan.render.figures import energy, plain
 from fwplan.render.notes import loss_text
 from fwplan.report.html import Html, table, tag
+from fwplan.spec import TrainSpec
+from fwplan.spec.flat import FIELDS, flat
 from fwplan.units import duration_range, flops, si
 
 if TYPE_CHECKING:
@@ -56,8 +58,10 @@ def recipe_section(spec: RunSpec, lines: Mapping[str, int], reasons: Mapping[str
 def _fields(
     section: str, part: BaseModel, lines: Mapping[str, int], reasons: Mapping[str, str]
 ) -> Iterator[tuple[str, ...]]:
-    for name, field in type(part).model_fields.items():
-        value, line = getattr(part, name), lines.get(f"{section}.{name}")
-        said = "default" if value == field.default else ""
+    fields = type(part).model_fields
+    for name, value in flat(part).items() if isinstance(part, TrainSpec) else part:
+        line = lines.get(f"{section}.{name}")
+        default = FIELDS[name].default if name in FIELDS else fields[name].default
+        said = "default" if value == default else ""
         origin = reasons.get(name) or (f"line {line}" if line else said)
         yield f"{section}.{name}", "not set" if value is None else str(value), origin

@@ -93,7 +93,7 @@ def _row(letter: str, candidate: Candidate) -> tuple[str, ...]:
         si(estimate.parameters.total),
         f"{model.n_layer}/{model.n_head}/{model.n_embd}",
         f"{train.micro_batch_size} x {train.grad_accum_steps}",
-        train.loss,
+        train.loss.name,
         "-" if train.checkpointing == "none" else every,
         size_range(*estimate.use.needed.ends) if estimate.use else "unknown",
         si(candidate.tokens),

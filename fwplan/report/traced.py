@@ -18,7 +18,7 @@ _VERDICTS = {"fits": "fits", "fits_at_point": "fits at the point estimate only",
 def traced_section(traced: Traced) -> Html:
     """Return a traced step beside the closed form."""
     trace = traced.trace
-    picture = traced_svg(trace.timeline, traced.estimate.available_bytes if traced.on_cuda else None)
+    picture = traced_svg(trace.timeline, traced.replayed.available_bytes if traced.replayed.on_cuda else None)
     framed = tag("div", picture, class_="scroll", tabindex=0, role="region", aria_label="a traced step, a picture")
     figure = tag("figure", framed, tag("figcaption", "Live tensors of one step, op by op, traced on fake tensors."))
     held = trace.alive_at_peak()

@@ -9,12 +9,13 @@ from torch import Tensor
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.overhead import workspaces
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
+from fwplan.spec import defaults
 from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
 from fwplan.train.optim import build_optimizer
-from fwplan.train.precision import grad_scaler, weight_dtype
+from fwplan.train.precision import grad_scaler, in_their_types
 from fwplan.train.step import Trainer, train_step
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         FwplanError: the step cannot be traced.
     """
     train = spec.train
-    if train.optimizer == "adamw_8bit":
+    if train.optimizer.name == "adamw_8bit":
         raise FwplanError(
             "bitsandbytes' kernels cannot be traced: they are not torch's ops",
             where="train.optimizer",
@@ -44,7 +45,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         )
     device: Literal["cuda", "cpu"] = "cpu" if spec.device is not None and spec.device.type == "cpu" else "cuda"
     with torch.device("meta"):
-        model = GPT(spec).to(dtype=weight_dtype(train.dtype))
+        model = in_their_types(build_model(spec), spec)
     scaler = grad_scaler(train.dtype, "cpu")
 
     def trainer(model: Any, optimizer: Any) -> Trainer:
@@ -54,13 +55,13 @@ def trace_spec(spec: RunSpec) -> Trace:
 
     def step(model: Any, optimizer: Any) -> None:
         batches = _batches(spec, train.micro_batch_size)
-        if train.returns_logits:
+        if train.loss.returns_logits:
             nanogpt_step(trainer(model, optimizer), batches, held)
         else:
             train_step(trainer(model, optimizer), batches)
 
     def evaluation(model: Any) -> None:
-        size = train.eval_micro_batch_size or train.micro_batch_size
+        size = defaults.eval_micro_batch_size(train)
         evaluate(trainer(model, None), _batches(spec, size, micro_steps=1))
 
     return trace_module(

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _aten = torch.ops.aten
+_MASK_ALIGNMENT = 8
 _MOST_FLASH_WIDTH = 256  # of a head: FlashAttention 2's limit
 
 
@@ -68,6 +69,7 @@ def _attention(
         return kept[0]
     # grouped queries are flash's alone: check_batch_size_and_num_heads_dense<supports_gqa>, cuda/sdp_utils.cpp
     if four and not grouped and torch.backends.cuda.mem_efficient_sdp_enabled():
+        attn_mask = _added_mask(attn_mask, query.dtype)
         for_backward = query.requires_grad or key.requires_grad or value.requires_grad
         kept = _aten._scaled_dot_product_efficient_attention(  # noqa: SLF001
             query, key, value, attn_mask, for_backward, dropout_p, is_causal, scale=scale
@@ -77,6 +79,19 @@ def _attention(
         return F.scaled_dot_product_attention(
             query, key, value, attn_mask, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa
         )
+
+
+def _added_mask(mask: Tensor | None, dtype: torch.dtype) -> Tensor | None:
+    """Return what the efficient kernel adds to scores for a mask: booleans are written out as 0 and minus infinity.
+
+    Its rows begin at multiples of 8 elements: convert_boolean_attn_mask and preprocess_mask in
+    aten/src/ATen/native/transformers/attention.cpp.
+    """
+    if mask is not None and mask.dtype == torch.bool:
+        mask = torch.where(mask, torch.zeros((), dtype=dtype), torch.full((), -torch.inf, dtype=dtype))
+    if mask is not None and mask.size(-1) % _MASK_ALIGNMENT:
+        mask = F.pad(mask, (0, -mask.size(-1) % _MASK_ALIGNMENT))[..., : mask.size(-1)]
+    return mask
 
 
 def _flash_takes(query: Tensor, key: Tensor, value: Tensor) -> bool:

@@ -15,22 +15,22 @@ from typing import Any
 
 import torch
 
-from fwplan import __version__
+from fwplan.devices.nvidia import ask_nvidia_smi
 from fwplan.errors import FwplanError
-from fwplan.machine import ask_nvidia_smi
-from fwplan.measuring.result import Machine
+from fwplan.measuring.result import Setup
 from fwplan.train.device import device_name, resolve_device
+from fwplan.version import __version__
 
 
-def about(name: str | None) -> Machine:
-    """Return the Machine that a device's name stands for; None takes a CUDA GPU where there is one, else the CPU.
+def about(name: str | None) -> Setup:
+    """Return the Setup that a device's name stands for; None takes a CUDA GPU where there is one, else the CPU.
 
     Raises:
         FwplanError: this machine or this torch has no such device.
     """
     device = resolve_device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     cuda = device.type == "cuda"
-    return Machine(
+    return Setup(
         device_type="cuda" if cuda else "cpu",
         device_name=device_name(device),
         device_total_bytes=torch.cuda.get_device_properties(device).total_memory if cuda else None,
@@ -56,7 +56,7 @@ def _versions() -> dict[str, str]:
 
 
 def main() -> None:
-    """Print the Machine, or the error that stands in its way, as one JSON line."""
+    """Print the Setup, or the error that stands in its way, as one JSON line."""
     try:
         answer: dict[str, Any] = about(sys.argv[1] if len(sys.argv) > 1 else None).model_dump(mode="json")
     except FwplanError as error:

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from fwplan.errors import FwplanError
+from fwplan.spec import defaults
 from fwplan.train.document_order import DocumentOrder
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class Batches:
         """Yield the validation micro-batches: the same ones at every evaluation."""
         train = self.spec.train
         for i in range(train.eval_batches if n_batches is None else n_batches):
-            count = train.eval_micro_batch_size or train.micro_batch_size
+            count = defaults.eval_micro_batch_size(train)
             yield self._to_device(self._host(self._windows("val", (0, i, self.rank), count), "val"))
 
     def _from_thread(self, position: Position, following: Position) -> Host:
@@ -111,7 +112,7 @@ class Batches:
         if self._order is None:
             return self._host(self._windows("train", position, count), "train")
         (step, micro_step, rank), train = position, self.spec.train
-        first = ((step * train.grad_accum_steps + micro_step) * train.world_size + rank) * count
+        first = ((step * train.grad_accum_steps + micro_step) * train.parallel.world_size + rank) * count
         return self._host(self._order.read(self.read("train"), range(first, first + count)), "train")
 
     def _windows(self, split: Split, position: Position, count: int) -> NDArray[np.int64]:

@@ -9,9 +9,12 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.files import replace_atomically
+from fwplan.spec import TrainSpec
+from fwplan.spec.flat import flat
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -122,12 +125,11 @@ def refuse_other_spec(saved: dict[str, Any], spec: RunSpec, *, where: str) -> No
     Raises:
         FwplanError: names the fields that differ, with both values.
     """
-    wanted = spec.model_dump(mode="json")
+    was, now = _fields(saved["model"], saved["train"]), _fields(spec.model.model_dump(mode="json"), spec.train)
     differences = [
-        f"{part}.{name} is {saved[part].get(name)!r} there and {wanted[part].get(name)!r} here"
-        for part in ("model", "train")
-        for name in sorted({*saved[part], *wanted[part]})
-        if saved[part].get(name) != wanted[part].get(name)
+        f"{name} is {was.get(name)!r} there and {now.get(name)!r} here"
+        for name in sorted(was | now)
+        if was.get(name) != now.get(name)
     ]
     if differences:
         more = f" (and {len(differences) - 1} more)" if len(differences) > 1 else ""
@@ -136,6 +138,15 @@ def refuse_other_spec(saved: dict[str, Any], spec: RunSpec, *, where: str) -> No
             where=where,
             hint="resume with the spec that the run directory's spec.json holds, or start a new run elsewhere",
         )
+
+
+def _fields(model: dict[str, Any], train: TrainSpec | dict[str, Any]) -> dict[str, Any]:
+    """Return a run's fields by their flat names; of a recipe that this version does not know, as they are written."""
+    recipe: Any = train
+    with contextlib.suppress(ValidationError):
+        recipe = flat(TrainSpec.model_validate(train))
+    parts = {"model": model, "train": recipe}
+    return {f"{part}.{name}": value for part, fields in parts.items() for name, value in fields.items()}
 
 
 def _rng_state(device: torch.device) -> dict[str, torch.Tensor]:

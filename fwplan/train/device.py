@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from fwplan.devices.cpu import cpu_name
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.machine import cpu_name
 from fwplan.train.optim import build_optimizer
 
 if TYPE_CHECKING:
@@ -63,14 +63,14 @@ def check_supported(spec: RunSpec, device: torch.device) -> None:
         FwplanError: names the field and what to set instead.
     """
     train = spec.train
-    if train.parallel != "none" or train.world_size > 1:
+    if not train.parallel.trained:
         raise FwplanError(
-            f"parallel {train.parallel!r} over {train.world_size} processes is not supported by this trainer yet: "
-            "it plans for it but trains on one device",
+            f"parallel {train.parallel.name!r} over {train.parallel.world_size} processes is not supported by this "
+            "trainer yet: it plans for it but trains on one device",
             where="train.parallel",
             hint='set parallel "none" and world_size 1',
         )
-    if train.returns_logits or train.keeps_logits:
+    if train.loss.returns_logits or train.loss.keeps_logits:
         raise FwplanError(
             "returns_logits and keeps_logits describe nanoGPT's train.py; this trainer never returns the logits",
             where="train.returns_logits",
@@ -108,7 +108,7 @@ def _check_optimizer(train: TrainSpec, device: torch.device) -> None:
         build_optimizer(torch.nn.Linear(1, 1, device=device), train)
     except RuntimeError as error:
         raise FwplanError(
-            f"optimizer_impl {train.optimizer_impl!r} is not available on {device.type}: {error}",
+            f"optimizer_impl {train.optimizer.implementation!r} is not available on {device.type}: {error}",
             where="train.optimizer_impl",
             hint='set optimizer_impl "foreach" or "for_loop"',
         ) from error

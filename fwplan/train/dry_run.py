@@ -26,7 +26,7 @@ _MICRO_BATCHES = 2  # the first makes the gradients, the second adds to them; al
 def short_step(spec: RunSpec) -> RunSpec:
     """Return the run with steps of so few micro-batches that they show what a whole step takes of memory."""
     count = min(spec.train.grad_accum_steps, _MICRO_BATCHES)
-    return spec.model_copy(update={"train": spec.train.model_copy(update={"grad_accum_steps": count})})
+    return spec.but(grad_accum_steps=count)
 
 
 def dry_run(spec: RunSpec, device: torch.device, predicted_allocated_bytes: int) -> Measurement:

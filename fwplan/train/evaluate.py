@@ -23,7 +23,7 @@ def evaluate(trainer: Trainer, batches: Iterable[tuple[Tensor, Tensor]]) -> floa
     model.eval()
     try:
         for idx, targets in batches:
-            with autocast(trainer.spec.train.dtype, trainer.device.type):
+            with autocast(trainer.spec, trainer.device.type):
                 losses.append(model(idx, targets).item())
     finally:
         model.train()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.machine import ask_nvidia_smi
+from fwplan.devices.nvidia import ask_nvidia_smi
 from fwplan.measuring.result import Footing
 from fwplan.train.live_memory import storage_bytes
 from fwplan.train.measure import persistent

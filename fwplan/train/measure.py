@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan import __version__
 from fwplan.measurement import Measurement
 from fwplan.train.device import device_name
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.step import train_step
+from fwplan.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

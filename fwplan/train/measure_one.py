@@ -17,9 +17,9 @@ from typing import IO, TYPE_CHECKING
 
 import torch
 
+from fwplan.devices.cpu import detect_cpu
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import estimate_memory, unsupported
-from fwplan.machine import detect_cpu
 from fwplan.measuring.orphan import die_with_parent
 from fwplan.measuring.result import FirstStep, Report, Shortage
 from fwplan.spec import parse_spec

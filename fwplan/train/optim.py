@@ -23,21 +23,22 @@ def build_optimizer(model: nn.Module, train: TrainSpec) -> Optimizer:
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": train.weight_decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": train.optimizer.weight_decay},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     return _optimizer([group for group in groups if group["params"]], train)
 
 
 def _optimizer(groups: list[dict[str, Any]], train: TrainSpec) -> Optimizer:
-    betas = (train.beta1, train.beta2)
-    if train.optimizer == "adamw_8bit":
-        made: Optimizer = _bitsandbytes().optim.AdamW8bit(groups, lr=train.learning_rate, betas=betas)
+    spec = train.optimizer
+    kind = {"fused": spec.implementation == "fused", "foreach": spec.implementation == "foreach"}
+    if spec.name == "sgd":
+        return torch.optim.SGD(groups, lr=spec.learning_rate, momentum=spec.momentum, **kind)
+    betas = (spec.beta1, spec.beta2)
+    if spec.name == "adamw_8bit":
+        made: Optimizer = _bitsandbytes().optim.AdamW8bit(groups, lr=spec.learning_rate, betas=betas)
         return made
-    kind = {"fused": train.optimizer_impl == "fused", "foreach": train.optimizer_impl == "foreach"}
-    if train.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=train.learning_rate, momentum=train.momentum, **kind)
-    return torch.optim.AdamW(groups, lr=train.learning_rate, betas=betas, **kind)
+    return torch.optim.AdamW(groups, lr=spec.learning_rate, betas=betas, **kind)
 
 
 def _bitsandbytes() -> Any:

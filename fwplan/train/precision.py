@@ -3,24 +3,42 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from fwplan.estimators.dtypes import DTYPES
+
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+
+    from fwplan.estimators.dtypes import Dtype
+    from fwplan.model.modules.decoder import Decoder
+    from fwplan.spec import RunSpec
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def weight_dtype(dtype: str) -> torch.dtype:
-    """Return the dtype that weights, gradients and moments are stored in."""
-    return torch.bfloat16 if dtype == "pure_bfloat16" else torch.float32
+def in_their_types(model: Decoder, spec: RunSpec) -> Decoder:
+    """Return the model with each weight, and each buffer that its architecture knows, in the type it is held in."""
+    architecture, (weights, products) = spec.model, DTYPES[spec.train.dtype]
+    block = re.compile(re.escape(architecture.stack) + r"\.\d+\.")
+    for name, weight in model.named_parameters():
+        _hold(weight, architecture.held_in(block.sub("", name, count=1), weights, products))
+    for name in architecture.buffers(architecture.dims):
+        _hold(model.get_buffer(name), architecture.tables_in(products))
+    return model
 
 
-def autocast(dtype: str, device_type: str) -> AbstractContextManager[Any]:
-    """Return the context in which the forward runs: autocast for bfloat16 and float16, else nothing."""
-    if dtype not in _AUTOCAST:
+def _hold(tensor: torch.Tensor, dtype: Dtype) -> None:
+    tensor.data = tensor.data.to(getattr(torch, dtype.name))
+
+
+def autocast(spec: RunSpec, device_type: str) -> AbstractContextManager[Any]:
+    """Return the context in which the forward runs: autocast for bfloat16 and float16, unless the model casts."""
+    dtype = spec.train.dtype
+    if dtype not in _AUTOCAST or not spec.model.autocasts:
         return contextlib.nullcontext()
     return torch.autocast(device_type, dtype=_AUTOCAST[dtype])
 

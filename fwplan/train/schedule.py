@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fwplan.errors import FwplanError
-from fwplan.recipe import warmup_steps
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.spec import RunSpec
@@ -26,7 +26,7 @@ class Schedule:
 
 
 def resolve_schedule(spec: RunSpec) -> Schedule:
-    """Return the schedule that the spec states, its Nones replaced by what TrainSpec documents.
+    """Return the schedule that the spec states, its Nones replaced by what they mean.
 
     Raises:
         FwplanError: the spec has no horizon.
@@ -38,14 +38,15 @@ def resolve_schedule(spec: RunSpec) -> Schedule:
             hint="give train.max_steps or train.max_tokens",
         )
     train, steps = spec.train, spec.steps
+    peak, planned = train.optimizer.learning_rate, train.schedule
     eval_interval = spec.eval_interval or 1
     return Schedule(
         steps=steps,
-        warmup_steps=warmup_steps(steps) if train.warmup_steps is None else train.warmup_steps,
-        learning_rate=train.learning_rate,
-        min_lr=train.learning_rate / 10 if train.min_lr is None else train.min_lr,
+        warmup_steps=defaults.warmup_steps(steps) if planned.warmup_steps is None else planned.warmup_steps,
+        learning_rate=peak,
+        min_lr=defaults.min_lr(peak) if planned.min_lr is None else planned.min_lr,
         eval_interval=eval_interval,
-        checkpoint_interval=train.checkpoint_interval or eval_interval,
+        checkpoint_interval=train.checkpoint_interval or defaults.checkpoint_interval(eval_interval),
     )
 
 

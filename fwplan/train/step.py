@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.train.optim import build_optimizer
-from fwplan.train.precision import autocast, grad_scaler, set_matmul_precision, weight_dtype
+from fwplan.train.precision import autocast, grad_scaler, in_their_types, set_matmul_precision
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from torch import Tensor
 
+    from fwplan.model.modules.decoder import Decoder
     from fwplan.spec import RunSpec
 
 
@@ -25,7 +26,7 @@ class Trainer:
 
     spec: RunSpec
     device: torch.device
-    model: GPT
+    model: Decoder
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
 
@@ -33,7 +34,7 @@ class Trainer:
 def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
     """Return a Trainer with freshly initialised weights on the device; seeded by the caller."""
     set_matmul_precision(device.type, tf32=spec.train.tf32)  # before anything is compiled: it is part of the graph
-    model = GPT(spec).to(device=device, dtype=weight_dtype(spec.train.dtype))
+    model = in_their_types(build_model(spec), spec).to(device)
     if spec.train.compile:
         _compile(model, spec)
     return Trainer(
@@ -45,9 +46,9 @@ def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
     )
 
 
-def _compile(model: GPT, spec: RunSpec) -> None:
+def _compile(model: Decoder, spec: RunSpec) -> None:
     """Compile the model whole, or its trunk alone where a chunked loss stays eager."""
-    part = model.trunk if spec.train.loss == "chunked" else model
+    part = model.trunk if spec.train.loss.name == "chunked" else model
     part.compile(dynamic=False)  # evaluation may use another batch size: that must not make the step's graph dynamic
 
 
@@ -59,7 +60,7 @@ def train_step(trainer: Trainer, micro_batches: Iterable[tuple[Tensor, Tensor]])
     train = trainer.spec.train
     total = torch.zeros((), device=trainer.device)
     for idx, targets in micro_batches:
-        with autocast(train.dtype, trainer.device.type):
+        with autocast(trainer.spec, trainer.device.type):
             loss = trainer.model(idx, targets) / train.grad_accum_steps
         total += loss.detach()
         trainer.scaler.scale(loss).backward()

@@ -46,20 +46,20 @@ def test_amd_smi_in_both_shapes(wrap):
     run = runner(amd_static=json.dumps(wrap(STATIC)), amd_metric=json.dumps(wrap(METRIC)))
     found, reason = detect_or_reason(run, {}, wddm=False)
     assert reason is None
-    assert found.gpu.driver_total_bytes == found.total_bytes == 196_592 * MIB
-    assert (found.gpu.used_bytes, found.gpu.driver, found.gpu.asked) == (283 * MIB, "6.10.5", "amd-smi")
-    assert (found.known.name, found.total_status) == ("Instinct MI300X", "driver")
+    assert found.driver_total_bytes == found.total_bytes == 196_592 * MIB
+    assert (found.used_bytes, found.driver, found.asked) == (283 * MIB, "6.10.5", "amd-smi")
+    assert (found.card.name, found.total_status) == ("Instinct MI300X", "driver")
     assert found.spec().type == "cuda"  # torch calls ROCm's GPUs so too
 
 
 def test_rocm_smi_behind_a_warning():
     found, _ = detect_or_reason(runner(rocm=ROCM_SMI), {}, wddm=False)
-    assert (found.known.name, found.total_bytes, found.gpu.used_bytes) == (
+    assert (found.card.name, found.total_bytes, found.used_bytes) == (
         "Radeon RX 7900 XTX",
         24_560 * MIB,
         512 * MIB,
     )
-    assert (found.gpu.vendor, found.gpu.driver, found.gpu.asked) == ("amd", "6.8.5", "rocm-smi")
+    assert (found.vendor, found.driver, found.asked) == ("amd", "6.8.5", "rocm-smi")
 
 
 def test_older_rocm_smi_and_the_variable_that_chooses():

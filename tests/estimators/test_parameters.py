@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from fwplan.estimators.parameters import count_parameters, weights
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.spec import ModelSpec, RunSpec, TrainSpec
 
 GPT2 = {
@@ -18,7 +18,7 @@ CLAIMED = [(12, 12, 384), (12, 8, 512), (12, 16, 512), (12, 12, 576), (10, 10, 6
 
 def _bundled(model):
     with torch.device("meta"):
-        return GPT(RunSpec(model=model, train=TrainSpec(micro_batch_size=1)))
+        return build_model(RunSpec(model=model, train=TrainSpec(micro_batch_size=1)))
 
 
 @pytest.mark.parametrize("size", GPT2)

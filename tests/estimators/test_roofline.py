@@ -11,6 +11,7 @@ from throughput import summary, throughput_rows
 from fwplan.devices import gpus
 from fwplan.estimators.roofline import micro_step, product_rate, product_seconds
 from fwplan.estimators.speed import many_step_seconds, step_seconds
+from fwplan.estimators.work.work import work_of
 from fwplan.target import hardware, named_gpu
 
 RTX_4070 = named_gpu("RTX 4070")
@@ -51,7 +52,8 @@ def test_the_last_wave_of_tiles_costs_as_much_as_a_full_one(run_spec):
 
 def test_a_small_micro_batch_waits_for_the_host(run_spec):
     spec = run_spec(vocab_size=256)
-    step = micro_step(spec.model, spec.train, _card(spec.train), spec.model.sized(12, 4, 256), B=1, T=64)
+    work = work_of(spec.model.structure(1024))
+    step = micro_step(work, spec.train, _card(spec.train), spec.model.sized(12, 4, 256), B=1, T=64)
     assert step.seconds == step.host
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from fwplan.measurement import Measurement
-from fwplan.measuring.result import Footing, Machine, Report, Result, predict
+from fwplan.measuring.result import Footing, Report, Result, Setup, predict
 from fwplan.spec import DeviceSpec
 
 
 @pytest.fixture
 def machine():
-    return Machine(device_type="cuda", device_name="Stand-in", device_total_bytes=2**34, versions={"torch": "2.11.0"})
+    return Setup(device_type="cuda", device_name="Stand-in", device_total_bytes=2**34, versions={"torch": "2.11.0"})
 
 
 @pytest.fixture

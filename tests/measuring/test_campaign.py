@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from fwplan.calibration import load_measurements
 from fwplan.measuring import campaign, progress, worker
 from fwplan.measuring.campaign import Campaign, Limits
 from fwplan.measuring.result import Report, Shortage
 from fwplan.measuring.result_file import ResultFile
 from fwplan.measuring.worker import Ended
 from fwplan.spec import DeviceSpec
+from fwplan.store import load_measurements
 from fwplan.target import Target
 
 UNKNOWN = Target(DeviceSpec(type="cuda"))  # a device of unknown speed: only starting and compiling cost time

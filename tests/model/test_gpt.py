@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from fwplan.model.gpt import GPT
+from fwplan.model.modules import build_model
 from fwplan.spec import RunSpec
 
 
@@ -20,7 +20,7 @@ def _spec(model=None, **train):
 
 def _gpt(spec, seed=1):
     torch.manual_seed(seed)
-    return GPT(spec)
+    return build_model(spec)
 
 
 def _batch(spec, seed=2):

@@ -5,6 +5,7 @@ import pytest
 import fwplan
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.planning.pins import parse_pins
+from fwplan.spec.flat import flat
 
 
 @pytest.mark.parametrize(
@@ -87,6 +88,6 @@ def test_what_is_pinned_is_in_the_pick_and_it_fits(setting):
     found = fwplan.suggest(vram=24, tokens=1e9, settings=[setting])
     (name, value), *_ = reversed(parse_pins([setting]).items())
     spec = found.pick.spec
-    assert getattr(spec.model if name in type(spec.model).model_fields else spec.train, name) == value
+    assert (dict(spec.model) | flat(spec.train))[name] == value
     assert found.pick.estimate.verdict == "fits"
     assert found.plan.reasons[name] == "pinned with --set"

@@ -8,6 +8,7 @@ from fwplan.planning import space
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
 from fwplan.spec import DataSpec, DeviceSpec
+from fwplan.spec.flat import flat
 from fwplan.target import Target, named_gpu, nominal_gpu
 from fwplan.units import GIB
 
@@ -110,7 +111,7 @@ def test_pins_hold():
     pins = {"micro_batch_size": 2, "n_head": 8, "loss": "chunked", "learning_rate": 1e-4, "compile": False}
     spec = _search(12, pins=pins).pick.spec
     for name, value in pins.items():
-        assert getattr(spec.model if name == "n_head" else spec.train, name) == value
+        assert (dict(spec.model) | flat(spec.train))[name] == value
     shape = _search(12, pins={"n_layer": 12, "n_head": 12, "n_embd": 768}).pick.spec.model
     assert (shape.n_layer, shape.n_head, shape.n_embd) == (12, 12, 768)
 
@@ -213,7 +214,7 @@ def test_money_that_cannot_be_reckoned_is_refused(target, prices):
 
 def test_a_pinned_rate_falls_to_its_tenth():
     train = _search(24, pins={"learning_rate": 1e-4}).pick.spec.train
-    assert (train.learning_rate, train.min_lr) == (1e-4, 1e-5)
+    assert (train.optimizer.learning_rate, train.schedule.min_lr) == (1e-4, 1e-5)
 
 
 def test_a_rate_that_would_rise_is_refused():
@@ -230,9 +231,9 @@ def test_a_large_model_on_the_customary_batch_takes_a_lower_rate():
     h200 = named_gpu("H200")
     large = search(Request(h200, 300_000_000_000, 5000.0), []).pick
     assert large.estimate.parameters.total > 3e9
-    assert large.spec.train.learning_rate < 3e-4
+    assert large.spec.train.optimizer.learning_rate < 3e-4
     small = _search(24, pins={"micro_batch_size": 1, "grad_accum_steps": 1}, tokens=1_000_000_000).pick
-    assert small.spec.train.learning_rate < 1.5e-4
+    assert small.spec.train.optimizer.learning_rate < 1.5e-4
 
 
 def test_a_crash_costs_half_an_hour_and_an_evaluation_says_something():

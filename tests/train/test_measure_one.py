@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fwplan.machine import Gpu
+from fwplan.devices.gpu import Gpu
 from fwplan.measuring.result import predict
 from fwplan.spec import DeviceSpec
 from fwplan.train import footing, measure_one

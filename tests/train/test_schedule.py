@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fwplan.errors import FwplanError
-from fwplan.recipe import warmup_steps
 from fwplan.spec import RunSpec
+from fwplan.spec.defaults import warmup_steps
 from fwplan.train.schedule import Schedule, learning_rate, resolve_schedule
 
 

@@ -9,8 +9,8 @@ import sys
 import pytest
 import torch
 
+from fwplan.devices.cpu import detect_cpu
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.machine import detect_cpu
 from fwplan.target import this_cpu
 from fwplan.train import device
 from fwplan.train.device import check_supported, clear_errors, device_name, resolve_device

@@ -1,5 +1,7 @@
 """The blocks of a model, each kind of them run once: the bottom one, those in the middle, the top one.
 
+Where blocks are not alike, each is run: their depth is part of the mode.
+
 With checkpointing of every n-th block the model is groups of n: a recomputed block, and above it n - 1 that keep what
 they computed; the top group has only A of these, one at least, or is the recomputed block alone: which of the two is
 the mode's. Letters: L blocks, g groups, k = n - 1, A.
@@ -22,7 +24,9 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
-    from fwplan.model.architecture import Block, Shapes
+    from fwplan.model.architecture import Block
+
+    Make = Callable[[int, Size], Mapping[str, Leaf]]  # the weights of a layer, behind which so many equal ones stand
 
 Recompute = Literal["none", "every block", "every n-th block", "every n-th block and the topmost"]
 EVERY_NTH: tuple[Recompute, Recompute] = ("every n-th block", "every n-th block and the topmost")
@@ -37,6 +41,7 @@ class One:
 
     weights: Mapping[str, Leaf]
     recomputed: bool
+    layer: int = 0  # where they are not alike
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,11 +61,22 @@ class Stretch:
     inside: tuple[One | Many, ...]
 
 
-def stack(ops: Eager, shapes: Shapes, recompute: Recompute) -> tuple[Stretch, ...]:
-    """Return the blocks from the bottom up, with their weights made."""
+def one_by_one(make: Make, layers: int, recompute: Recompute) -> tuple[Stretch, ...]:
+    """Return all blocks from the bottom up, with their weights made."""
+    every = tuple(One(make(layer, ONE), recompute != "none", layer) for layer in range(layers))
+    of_phase = {
+        Phase.BOTTOM_BLOCK_BACKWARD: every[:1],
+        Phase.MIDDLE_BLOCKS_BACKWARD: every[1:-1],
+        Phase.TOP_BLOCK_BACKWARD: every[1:][-1:],
+    }
+    return tuple(Stretch(phase, blocks) for phase, blocks in of_phase.items() if blocks)
+
+
+def stack(make: Make, recompute: Recompute) -> tuple[Stretch, ...]:
+    """Return alike blocks from the bottom up, each kind of them once, with their weights made."""
 
     def one(count: Size = ONE, *, recomputed: bool = recompute != "none") -> One:
-        return One({name: ops.tape.weight(shape, count) for name, shape in shapes.items()}, recomputed)
+        return One(make(0, count), recomputed)
 
     if recompute in {"none", "every block"}:
         return (
@@ -130,6 +146,6 @@ def _in_order(parts: tuple[One | Many, ...]) -> Iterator[One | Many]:
 
 def _run(ops: Eager, part: One, block: Block, x: Tensor) -> Tensor:
     def run(x: Tensor) -> Tensor:
-        return block(x, part.weights)
+        return block(x, part.weights, part.layer)
 
     return ops.block_output(ops.checkpoint(run, x) if part.recomputed and ops.tape.training else run(x))

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 from fwplan.estimators.dtypes import BOOL, FLOAT32, INT64
 from fwplan.estimators.tape import attention
-from fwplan.estimators.tape.size import expression
+from fwplan.estimators.tape.elementwise import RESIDUAL, Elementwise
+from fwplan.estimators.tape.size import ONE, expression
 from fwplan.estimators.tape.tape import Recomputed, Tensor
 
 if TYPE_CHECKING:
@@ -18,47 +19,21 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Backward, Gradients, Kept, Leaf, Shape, Storage, Tape
+    from fwplan.estimators.tape.tape import Gradients, Leaf, Shape, Tape
 
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
-RESIDUAL = "residual stream"
 
 
-class Eager:
+class Eager(Elementwise):
     """torch's eager ops on a tape. (B, T, ...) are shapes in letters."""
 
     def __init__(self, tape: Tape, kernel: attention.Kernel) -> None:
-        self.tape, self.kernel = tape, kernel
+        super().__init__(tape)
+        self.kernel = kernel
 
     def arange(self, size: Size) -> Tensor:
         """Return positions 0 to size, int64."""
         return self.tape.make("positions", (size,), INT64)
-
-    def cast(self, x: Tensor, dtype: Dtype, name: str) -> Tensor:
-        """Return x in another element type, or x; backward casts its gradient back."""
-        if x.dtype == dtype:
-            return x
-        backward = self.one_gradient(f"{name}, cast", x.shape, x.dtype)
-        return self.tape.op([x], self.tape.make(name, x.shape, dtype), backward)
-
-    def keep(self, x: Tensor, name: str) -> Storage:
-        """Return x's storage, called by what it is kept as where a graph keeps it."""
-        if self.tape.recording:
-            x.storage.rename(name)
-        return x.storage
-
-    def one_gradient(self, name: str, shape: Shape, dtype: Dtype, kept: Kept | None = None) -> Backward:
-        """Return the backward that makes one gradient, then lets go of what came and of what was kept."""
-        tape = self.tape
-
-        def backward(given: Gradients) -> Gradients:
-            made = tape.make(f"gradient: {name}", shape, dtype)
-            given.clear()
-            if kept is not None:
-                kept.clear()
-            return [made]
-
-        return backward
 
     def embedding(self, weight: Leaf, ids: Tensor) -> Tensor:
         """Return the weight's rows, (..., C); its gradient is dense, of the weight's whole shape."""
@@ -88,7 +63,7 @@ class Eager:
         """
         tape, (outs, ins), lead = self.tape, weight.tensor.shape, x.shape[:-1]
         dtype = tape.products if tape.autocast else x.dtype
-        w, b = self._for_products(weight), None if bias is None else self._for_products(bias)
+        w, b = self._for_products(weight, dtype), None if bias is None else self._for_products(bias, dtype)
         x = self.cast(x, dtype, keeps)
         kept = tape.keep(self.keep(x, keeps), w.storage)
         is_leaf, has_bias = w.node is weight, bias is not None
@@ -104,10 +79,13 @@ class Eager:
 
         return tape.op([x, w, b], tape.make(makes, (*lead, outs), dtype), backward, kept)
 
-    def _for_products(self, leaf: Leaf) -> Tensor:
-        if not self.tape.autocast:
-            return leaf.tensor
-        return self.tape.autocast_copy(leaf, lambda: self.cast(leaf.tensor, self.tape.products, "weight copies"))
+    def _for_products(self, leaf: Leaf, dtype: Dtype) -> Tensor:
+        """Return a weight as a product takes it: autocast's copy, or one that the layer itself casts each time."""
+
+        def cast() -> Tensor:
+            return self.cast(leaf.tensor, dtype, "weight copies")
+
+        return self.tape.autocast_copy(leaf, cast) if self.tape.autocast else cast()
 
     def layer_norm(
         self, x: Tensor, weight: Leaf, bias: Leaf | None = None, *, name: str = "LayerNorm", keeps: str
@@ -132,11 +110,42 @@ class Eager:
 
         return tape.op([x, weight.tensor, bias.tensor if bias else None], out, backward, kept)
 
-    def activation(self, x: Tensor, *, keeps: str, makes: str) -> Tensor:
-        """Return a function of each element, such as GELU; it keeps its input."""
-        kept = self.tape.keep(self.keep(x, keeps))
-        backward = self.one_gradient(keeps, x.shape, x.dtype, kept)
-        return self.tape.op([x], self.tape.make(makes, x.shape, x.dtype), backward, kept)
+    def rms_norm(self, x: Tensor, weight: Leaf | None = None, *, name: str = "RMSNorm", keeps: str) -> Tensor:
+        """Return x over the root of its mean square, times a weight or none, in x's element type.
+
+        One kernel on CUDA, which keeps x and each row's 1/root in fp32; on a processor a formula, in fp32.
+        """
+        tape, shape, dtype = self.tape, x.shape, x.dtype
+        w = None if weight is None else self.cast(weight.tensor, dtype, "norm weights, half")
+        if not tape.cuda:
+            return self._rms_norm_by_formula(x, w, name, keeps)
+        out = tape.make(f"{name} outputs", shape, dtype)
+        kept = tape.keep(
+            self.keep(x, keeps), tape.save(attention.STATISTICS, shape[:-1], FLOAT32), *([w.storage] if w else [])
+        )
+
+        def backward(given: Gradients) -> Gradients:
+            gx = tape.make(f"gradient: {keeps}", shape, dtype)
+            gw = tape.make(f"gradient: {name} weight", shape[-1:], dtype) if weight else None
+            given.clear()
+            kept.clear()
+            return [gx, gw]
+
+        return tape.op([x, w], out, backward, kept)
+
+    def _rms_norm_by_formula(self, x: Tensor, weight: Tensor | None, name: str, keeps: str) -> Tensor:
+        dtype, rows = x.dtype, (*x.shape[:-1], ONE)
+        x = self.cast(x, FLOAT32, keeps)
+        squares = self.square(x, keeps=keeps, makes=f"{name}: squares")
+        back = self.one_gradient(f"{name}: squares", x.shape, FLOAT32)
+        mean = self.tape.op([squares], self.tape.make(attention.STATISTICS, rows, FLOAT32), back)
+        del squares
+        scale = self.saturating(mean, attention.STATISTICS)
+        out = self.mul(scale, x, keeps=keeps, makes=f"{name} outputs")
+        del scale
+        if weight is not None:
+            out = self.mul(weight, out, keeps=f"{name} before its weight", makes=f"{name} outputs")
+        return self.cast(out, dtype, f"{name} outputs")
 
     def dropout(self, x: Tensor, p: float, name: str) -> Tensor:
         """Return x with elements set to zero; keeps a mask: a byte an element on CUDA, x's own type on a processor."""
@@ -147,50 +156,47 @@ class Eager:
         kept = tape.keep(tape.save("dropout masks", x.shape, BOOL if tape.cuda else x.dtype))
         return tape.op([x], out, self.one_gradient(name, x.shape, x.dtype, kept), kept)
 
-    def add(self, x: Tensor, y: Tensor, name: str = RESIDUAL) -> Tensor:
-        """Return x + y in x's shape and element type; y may be narrower, or of fewer rows."""
-        tape, shape, dtype = self.tape, y.shape, y.dtype
-        alike = shape == x.shape and dtype == x.dtype
-
-        def backward(given: Gradients) -> Gradients:
-            own = given.pop()
-            assert own is not None  # noqa: S101  # one output, whose gradient is there
-            if alike:
-                return [own, own.alias()]
-            return [own, tape.make("gradient: branch", shape, dtype)]
-
-        return tape.op([x, y], tape.make(name, x.shape, x.dtype), backward)
-
     def split(self, x: Tensor, sizes: Sequence[Size], name: str) -> list[Tensor]:
         """Return views of x, cut along its last dimension; backward joins their gradients in a new tensor."""
         backward = self.one_gradient(f"{name}, joined", x.shape, x.dtype)
         whole = self.tape.op([x], x.alias(), backward, outputs=len(sizes))
         return [Tensor(x.storage, (*x.shape[:-1], size), x.dtype, whole.node, slot) for slot, size in enumerate(sizes)]
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float) -> Tensor:
-        """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel."""
+    def attention(
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        n_head: Size,
+        dropout: float = 0.0,
+        windowed: bool = False,
+        grouped: bool = False,
+    ) -> Tensor:
+        """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel.
+
+        windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
+        and values, which are repeated for each of them where the kernel takes no fewer heads of them.
+        """
+        if grouped and (windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
+            k, v = (self.repeated(x, q.shape) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
         p = dropout if self.tape.training else 0.0
+        mask = attention.window_mask(self.tape, q.shape[1]) if windowed else None
         if self.kernel == "formula":
-            return attention.by_formula(self, q, k, v, n_head, p)
-        return attention.fused(self.tape, q, k, v, n_head, flash=self.kernel == "flash")
+            return attention.by_formula(self, q, k, v, n_head, p, repeated=grouped)
+        flash = self.kernel == "flash" and mask is None
+        return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask, grouped=grouped)
+
+    def repeated(self, x: Tensor, shape: Shape) -> Tensor:
+        """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D): a copy."""
+        backward = self.one_gradient("q, k, v of shared heads, summed", x.shape, x.dtype)
+        return self.tape.op([x], self.tape.make("q, k, v", shape, x.dtype), backward)
 
     def laid_out(self, x: Tensor, name: str) -> Tensor:
         """Return a copy in another layout; its gradient passes as it is."""
         return self.tape.op([x], self.tape.make(name, x.shape, x.dtype), lambda given: [given.pop()])
-
-    def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None) -> Tensor:
-        """Return a function of each element that keeps nothing of x, such as x times a number; or a mask alone."""
-        kept = None if mask is None else self.tape.keep(mask)
-        backward = self.one_gradient(makes, x.shape, x.dtype, kept)
-        return self.tape.op([x], self.tape.make(makes, x.shape, x.dtype), backward, kept)
-
-    def softmax(self, x: Tensor, name: str) -> Tensor:
-        """Return softmax over the last dimension; it keeps its output."""
-        out = self.tape.make(name, x.shape, x.dtype)
-        kept = self.tape.keep(out.storage)
-        return self.tape.op([x], out, self.one_gradient(name, x.shape, x.dtype, kept), kept)
 
     def cross_entropy(self, logits: Tensor) -> Tensor:
         """Return the mean loss of logits (..., V): log-softmax, which keeps its output, and the pick of each target.

@@ -23,6 +23,7 @@ _PERSISTENT = {
     "AdamW moments, 8 bits": "bitsandbytes AdamW8bit: two bytes an element and scales; fp32 below 4,096 elements",
     "SGD momentum": "one momentum buffer of the weight's shape and dtype; none where momentum is 0",
     "step counts": "torch.optim: one for each weight",
+    "buffers": "what lies beside the weights and is not trained, such as tables of rotary positions",
     "batch": "token ids and targets",
     "logits held by the caller": "the caller",
 }

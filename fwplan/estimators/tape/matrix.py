@@ -93,9 +93,9 @@ class Moments:
 LETTERS = (*Dims._fields, "B", "T", "N", "P", "E", "n", "g", "k", "A")
 
 
-def arithmetic(results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:
-    """Return a function of all letters that returns these expressions: one call instead of hundreds of look-ups."""
-    code = f"lambda {', '.join(LETTERS)}: ({', '.join(results)}{',' if results else ''})"
+def arithmetic(results: Sequence[str], letters: Sequence[str] = LETTERS) -> Callable[..., tuple[Any, ...]]:
+    """Return a function of these letters that returns these expressions: one call instead of hundreds of look-ups."""
+    code = f"lambda {', '.join(letters)}: ({', '.join(results)}{',' if results else ''})"
     made: Callable[..., tuple[Any, ...]] = eval(code)  # noqa: S307  # our own arithmetic, no user's text
     return made
 

@@ -9,6 +9,7 @@ from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.tape.fused import PADDED_TO
 from fwplan.estimators.tape.optimizer import Optimizer
 from fwplan.estimators.tape.step import Compiled, Mode
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.attention import Kernel
@@ -27,20 +28,21 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
     """
     train, cuda = spec.train, spec.device is None or spec.device.type == "cuda"
     return Mode(
-        model=spec.model.structure,
+        model=spec.model.structure(spec.sequence_length),
         precision=train.dtype,
         kernel=_kernel(spec),
-        loss=train.loss,
-        returns_logits=train.returns_logits,
-        keeps_logits=train.keeps_logits,
+        loss=train.loss.name,
+        loss_dtype=defaults.loss_dtype(train.loss),
+        returns_logits=train.loss.returns_logits,
+        keeps_logits=train.loss.keeps_logits,
         recompute=_recompute(spec),
         accumulates=train.grad_accum_steps > 1,
         optimizer=Optimizer(
-            train.optimizer,
-            train.optimizer_impl,
-            train.momentum > 0,
-            train.weight_decay > 0,
-            train.world_size if train.parallel == "zero1" else 1,
+            train.optimizer.name,
+            train.optimizer.implementation,
+            train.optimizer.name == "sgd" and train.optimizer.momentum > 0,
+            train.optimizer.weight_decay > 0,
+            train.parallel.state_shards,
         ),
         trains=trains,
         evaluates=evaluates,
@@ -58,7 +60,7 @@ def _compiled(spec: RunSpec, *, cuda: bool) -> Compiled:
     """
     weights, products = DTYPES[spec.train.dtype]
     pads = cuda and weights != products and spec.model.vocab_size % PADDED_TO != 0
-    return Compiled(donated=not cuda and not spec.train.returns_logits, pads=pads)
+    return Compiled(donated=not cuda and not spec.train.loss.returns_logits, pads=pads)
 
 
 def donated(mode: Mode) -> Mode | None:
@@ -104,7 +106,7 @@ def numbers_of(spec: RunSpec) -> dict[str, int]:
     these in the top group.
     """
     train = spec.train
-    evaluated = train.eval_micro_batch_size or train.micro_batch_size
+    evaluated = defaults.eval_micro_batch_size(train)
     return numbers(spec, spec.model.dims, B=train.micro_batch_size, E=evaluated, n=spec.loss_chunk_tokens)
 
 

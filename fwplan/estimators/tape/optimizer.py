@@ -40,12 +40,12 @@ def _state(tape: Tape, kind: Optimizer, leaf: Leaf) -> Iterator[Storage]:
         shape = (expression(f"-(-({numel!r}) // {kind.shards})"),)
     if kind.name == "adamw":
         for _ in range(2):
-            yield tape.new("AdamW moments", shape, tape.weights, leaf.count)
+            yield tape.new("AdamW moments", shape, leaf.tensor.dtype, leaf.count)
         yield tape.new("step counts", (), FLOAT32, leaf.count)
     elif kind.name == "adamw_8bit":
         yield tape.new("AdamW moments, 8 bits", (_quantised(numel),), UINT8, leaf.count)
     elif kind.momentum:
-        yield tape.new("SGD momentum", shape, tape.weights, leaf.count)
+        yield tape.new("SGD momentum", shape, leaf.tensor.dtype, leaf.count)
 
 
 def _quantised(numel: Size) -> Size:
@@ -70,15 +70,15 @@ def _fused(tape: Tape, group: Sequence[Leaf]) -> None:
 
 
 def _denominators_of_all(tape: Tape, group: Sequence[Leaf]) -> None:
-    _ = [tape.new("AdamW foreach denominators", leaf.tensor.shape, tape.weights, leaf.count) for leaf in group]
+    _ = [tape.new("AdamW foreach denominators", leaf.tensor.shape, leaf.tensor.dtype, leaf.count) for leaf in group]
 
 
 def _denominators(tape: Tape, group: Sequence[Leaf]) -> None:
     """Make each weight's root and quotient while the last weight's quotient is still named."""
     denominator: Storage | None = None
     for leaf in group:
-        root = tape.new("AdamW denominators", leaf.tensor.shape, tape.weights)
-        quotient = tape.new("AdamW denominators", leaf.tensor.shape, tape.weights)
+        root = tape.new("AdamW denominators", leaf.tensor.shape, leaf.tensor.dtype)
+        quotient = tape.new("AdamW denominators", leaf.tensor.shape, leaf.tensor.dtype)
         del root
         denominator = quotient
         del quotient
@@ -86,12 +86,12 @@ def _denominators(tape: Tape, group: Sequence[Leaf]) -> None:
 
 
 def _decayed_of_all(tape: Tape, group: Sequence[Leaf]) -> None:
-    _ = [tape.new("decayed gradients", leaf.tensor.shape, tape.weights, leaf.count) for leaf in group]
+    _ = [tape.new("decayed gradients", leaf.tensor.shape, leaf.tensor.dtype, leaf.count) for leaf in group]
 
 
 def _decayed(tape: Tape, group: Sequence[Leaf]) -> None:
     for leaf in group:
-        tape.new("decayed gradients", leaf.tensor.shape, tape.weights)
+        tape.new("decayed gradients", leaf.tensor.shape, leaf.tensor.dtype)
 
 
 _ADAMW = {"fused": _fused, "foreach": _denominators_of_all, "for_loop": _denominators}

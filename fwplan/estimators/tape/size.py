@@ -34,6 +34,9 @@ class Size:
     def __sub__(self, other: Size | int) -> Size:
         return _sum(self, other * -1)
 
+    def __floordiv__(self, other: int) -> Size:
+        return expression(f"{self!r} // {other}" if len(self.terms) == 1 else f"({self!r}) // {other}")
+
     def __repr__(self) -> str:
         """Return the size as Python arithmetic over its letters."""
         return " + ".join(written(count, monomial) for monomial, count in self.terms) or "0"

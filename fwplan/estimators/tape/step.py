@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from fwplan.estimators.dtypes import DTYPES, FLOAT32, INT64
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape import optimizer
-from fwplan.estimators.tape.blocks import Recompute, run_blocks, stack
+from fwplan.estimators.tape.blocks import Recompute, one_by_one, run_blocks, stack
 from fwplan.estimators.tape.chunked import chunked_loss
 from fwplan.estimators.tape.eager import Eager
 from fwplan.estimators.tape.fused import Fused
 from fwplan.estimators.tape.graph import GraphTape
-from fwplan.estimators.tape.size import letter
+from fwplan.estimators.tape.size import ONE, letter
 from fwplan.estimators.tape.tape import Tape
 from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.attention import Kernel
+    from fwplan.estimators.tape.blocks import Stretch
     from fwplan.estimators.tape.optimizer import Optimizer
-    from fwplan.estimators.tape.tape import Event, Shape, Tensor
+    from fwplan.estimators.tape.size import Size
+    from fwplan.estimators.tape.tape import Event, Leaf, Shape, Tensor
     from fwplan.fields import Dtype as Precision
-    from fwplan.model.architecture import Architecture, Names
+    from fwplan.model.architecture import Architecture, Names, Shapes
 
 B, T, V, E = (letter(name) for name in "BTVE")
 DIMS = Dims(*(letter(name) for name in Dims._fields))
@@ -49,6 +52,7 @@ class Mode:
     precision: Precision
     kernel: Kernel
     loss: Literal["full", "chunked"]
+    loss_dtype: Literal["float32", "logits"]
     returns_logits: bool
     keeps_logits: bool
     recompute: Recompute
@@ -90,15 +94,34 @@ class _Program:
         self.tape, self.ops = _machine(mode)
         tape = self.tape
         model = mode.model
-        self.weights = {name: tape.weight(shape) for name, shape in model.below(DIMS).items()}
-        self.blocks = stack(self.ops, model.block(DIMS), mode.recompute)
-        self.weights |= {name: tape.weight(shape) for name, shape in model.above(DIMS).items()}
+        tape.autocast &= model.autocasts
+        self.weights = {
+            name: tape.buffer(shape, model.tables_in(tape.products)) for name, shape in model.buffers(DIMS).items()
+        }
+        self.weights |= self._made(model.below(DIMS))
+        self.blocks = self._blocks()
+        self.weights |= self._made(model.above(DIMS))
+        self.widens = mode.loss_dtype == "float32"
         self.head = self.weights[model.embedding if model.tied_embeddings else model.head]
         self.state = optimizer.state(tape, mode.optimizer) if mode.trains else []  # it is made in the first step
         self.held: list[Tensor] = []
         if mode.keeps_logits:
-            self.held.append(tape.make(HELD, (B, T, V), tape.products))
+            self.held.append(tape.make(HELD, (B, T, V), FLOAT32 if self.widens else tape.products))
         self.end = 0
+
+    def _made(self, shapes: Shapes, count: Size = ONE) -> dict[str, Leaf]:
+        return {name: self.tape.weight(shape, count, self._held_in(name)) for name, shape in shapes.items()}
+
+    def _held_in(self, name: str) -> Dtype:
+        return self.mode.model.held_in(name, self.tape.weights, self.tape.products)
+
+    def _blocks(self) -> tuple[Stretch, ...]:
+        model, recompute = self.mode.model, self.mode.recompute
+
+        def make(layer: int, count: Size) -> dict[str, Leaf]:
+            return self._made(model.block(DIMS, layer), count)
+
+        return stack(make, recompute) if model.alike else one_by_one(make, model.n_layer, recompute)
 
     def evaluate(self) -> None:
         tape = self.tape
@@ -143,6 +166,8 @@ class _Program:
         return ops.pointwise(loss, "loss")
 
     def _full_loss(self, logits: Tensor) -> Tensor:
+        if not self.widens:
+            return self.ops.cross_entropy(logits)
         wide = self.ops.cast(logits, FLOAT32, "logits in fp32")
         with self.tape.no_autocast():
             return self.ops.cross_entropy(wide)
@@ -152,6 +177,8 @@ class _Program:
         names: Names = []
         x = self._hidden(idx, phase, names)
         logits = self._logits(x)
+        if self.widens:  # head(x).float(): what is returned is wide, and the narrow ones have no name
+            logits = self.ops.cast(logits, FLOAT32, "logits in fp32")
         loss = self.ops.cross_entropy(self.ops.returned(logits))
         if self.mode.keeps_logits:
             logits.storage.rename(HELD)
@@ -160,7 +187,8 @@ class _Program:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.ops.linear(hidden, self.head, keeps="head input", makes="logits")
-        return self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
+        logits = self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
+        return self.mode.model.capped(self.ops, logits)
 
     def _hidden(self, idx: Tensor, phase: Phase, names: Names | None = None) -> Tensor:
         blocks = partial(run_blocks, self.ops, self.blocks)

@@ -180,7 +180,7 @@ class Tape:
     """Runs ops, keeps book of what is alive, and plays autograd's backward.
 
     Attributes:
-        weights: the element type of weights, their gradients and moments.
+        weights: the element type of weights, their gradients and moments, where a weight has no other.
         kept: names of what is kept for backward.
         products: what matrix products take and give; another than `weights` is autocast's.
         cuda: whether torch takes CUDA's kernels, or the processor's.
@@ -218,10 +218,17 @@ class Tape:
         """Return a fresh tensor that asks for no gradient."""
         return Tensor(self.new(name, shape, dtype), shape, dtype)
 
-    def weight(self, shape: Shape, count: Size = ONE) -> Leaf:
-        """Return a weight, behind which `count` equal ones stand."""
-        leaf = Leaf(Tensor(self.new("weights", shape, self.weights, count), shape, self.weights), count)
+    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
+        """Return a weight, behind which `count` equal ones stand; in the weights' own element type, or in another."""
+        dtype = dtype or self.weights
+        leaf = Leaf(Tensor(self.new("weights", shape, dtype, count), shape, dtype), count)
         self.leaves.append(leaf)
+        return leaf
+
+    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
+        """Return what lies beside the weights and is not trained."""
+        leaf = Leaf(self.make("buffers", shape, dtype), ONE)
+        leaf.tensor.node = None
         return leaf
 
     def set_phase(self, phase: Phase) -> None:
@@ -230,8 +237,8 @@ class Tape:
 
     def gradient(self, leaf: Leaf) -> Tensor:
         """Return the gradient that a weight, and those behind it, have from a step before."""
-        shape = leaf.tensor.shape
-        return Tensor(self.new("gradients", shape, self.weights, leaf.count), shape, self.weights)
+        shape, dtype = leaf.tensor.shape, leaf.tensor.dtype
+        return Tensor(self.new("gradients", shape, dtype, leaf.count), shape, dtype)
 
     # What happens more than once, and is run once
 

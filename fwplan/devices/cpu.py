@@ -1,125 +1,18 @@
-"""What this machine says about itself: nvidia-smi, /proc, cgroups, and one short matrix multiplication. No torch."""
+"""What this machine's processor is, by /proc and cgroups, and one short matrix multiplication. No torch."""
 
 from __future__ import annotations
 
 import os
 import platform
-import re
-import shutil
-import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 from fwplan.spec import DeviceSpec
-from fwplan.units import MIB
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    Runner: TypeAlias = Callable[[list[str]], str | None]
-
-_FIELDS = ("name", "memory.total", "memory.used", "driver_version", "uuid")
-_RESERVED = "memory.reserved"  # drivers before R510 refuse the whole query when asked for it
-_SMI_SECONDS = 5.0
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU as its driver describes it; None where it does not say (shared memory reads "[N/A]").
-
-    Attributes:
-        name: the driver's name, such as "NVIDIA GeForce RTX 4070".
-        driver_total_bytes: what the driver counts; torch sees less on Linux.
-        reserved_bytes: kept by driver and firmware. total - reserved is what torch sees on Linux: an RTX 4090 reports
-            24,564 and 354 MiB, and torch's total_memory on that card is 24,081 to 24,217 MiB.
-        used_bytes: held by other processes; the reserved part is not in it (total = reserved + used + free).
-        driver: the driver's version; empty: it did not say.
-        uuid: as in CUDA_VISIBLE_DEVICES; empty where it has none.
-        vendor: nvidia or amd.
-        asked: the program that described it.
-    """
-
-    name: str
-    driver_total_bytes: int | None
-    reserved_bytes: int | None
-    used_bytes: int | None
-    driver: str
-    uuid: str
-    vendor: Literal["nvidia", "amd"] = "nvidia"
-    asked: str = "nvidia-smi"
-
-
-def run_command(command: list[str]) -> str | None:
-    """Return a command's standard output; None where it is missing, fails or takes more than five seconds."""
-    executable = shutil.which(command[0])
-    if executable is None:
-        return None
-    try:
-        done = subprocess.run(
-            [executable, *command[1:]],
-            capture_output=True,
-            timeout=_SMI_SECONDS,
-            check=True,
-            text=True,
-            errors="replace",
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return done.stdout
-
-
-def ask_nvidia_smi(run: Runner = run_command, environ: Mapping[str, str] = os.environ) -> tuple[Gpu | None, str | None]:
-    """Return the GPU that a CUDA program would use first, and None; or None and the reason why there is none.
-
-    Of several GPUs it is the first, or what CUDA_VISIBLE_DEVICES names first. nvidia-smi counts in bus order, CUDA by
-    default fastest first: on a machine with different cards set CUDA_DEVICE_ORDER=PCI_BUS_ID to make them agree.
-    """
-    reserved_known, output = True, run(_query(*_FIELDS, _RESERVED))
-    if output is None:
-        reserved_known, output = False, run(_query(*_FIELDS))
-    if output is None:
-        return None, "nvidia-smi is not there or does not answer"
-    gpus = [_parse(line, reserved_known=reserved_known) for line in output.splitlines() if line.strip()]
-    if not gpus or None in gpus:
-        return None, f"nvidia-smi's answer cannot be read: {output.strip()[:80]!r}"
-    return _visible([gpu for gpu in gpus if gpu is not None], environ.get("CUDA_VISIBLE_DEVICES"))
-
-
-def _query(*names: str) -> list[str]:
-    return ["nvidia-smi", f"--query-gpu={','.join(names)}", "--format=csv,noheader,nounits"]
-
-
-def _parse(line: str, *, reserved_known: bool) -> Gpu | None:
-    cells = [cell.strip() for cell in line.split(",")]
-    if len(cells) != len(_FIELDS) + reserved_known or not cells[0]:
-        return None
-    name, total, used, driver, uuid = cells[: len(_FIELDS)]
-    reserved = _mib(cells[-1]) if reserved_known else None
-    return Gpu(name, _mib(total), reserved, _mib(used), driver, uuid)
-
-
-def _mib(cell: str) -> int | None:
-    return int(cell) * MIB if re.fullmatch(r"[0-9]{1,12}", cell) else None
-
-
-def _visible(gpus: list[Gpu], chosen: str | None) -> tuple[Gpu | None, str | None]:
-    if chosen is None:
-        return gpus[0], None
-    first = chosen.partition(",")[0].strip()
-    if re.fullmatch(r"[0-9]{1,4}", first) and int(first) < len(gpus):
-        return gpus[int(first)], None
-    if first.startswith("GPU-"):
-        named = [gpu for gpu in gpus if gpu.uuid.startswith(first)]
-        if len(named) == 1:
-            return named[0], None
-    return None, f"CUDA_VISIBLE_DEVICES={chosen!r} names none of the {len(gpus)} GPUs"
-
-
-def shows_driver_total() -> bool:
-    """Return whether torch sees the driver's whole total here: so it is under WDDM, on Windows and in WSL."""
-    return platform.system() == "Windows" or "microsoft" in platform.release().lower()
+    from collections.abc import Callable
 
 
 @dataclass(frozen=True)

@@ -76,7 +76,7 @@ def test_the_contract_of_the_readme_is_read():
         (_with("train", seed=10**400), "(got 1000"),
         (MINIMAL | {"model": "x"}, "model: Input should be an object (got 'x')"),
         (MINIMAL | {"colour": "red"}, "unknown key 'colour'"),
-        (MINIMAL | {"schema_version": 2}, "made by a newer fwplan"),
+        (MINIMAL | {"schema_version": 3}, "made by a newer fwplan"),
         ([], "RunSpec"),
         ("text", "RunSpec"),
     ],

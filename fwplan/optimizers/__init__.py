@@ -1,0 +1,1 @@
+"""The optimizers: what each is told, remembers, makes and moves."""
