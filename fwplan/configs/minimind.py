@@ -40,8 +40,11 @@ _WIDTHS: Mapping[str, Callable[[int], int]] = {
 }
 # torch's AdamW as it comes; the loop holds the logits during backward.
 _ALWAYS: Mapping[str, Value] = {
-    "weight_decay": 0.01, "beta2": 0.999, "optimizer_impl": "foreach",
-    "returns_logits": True, "keeps_logits": True,
+    "weight_decay": 0.01,
+    "beta2": 0.999,
+    "optimizer_impl": "foreach",
+    "returns_logits": True,
+    "keeps_logits": True,
 }
 _OWN_CODE = "minimind's own RMSNorm, its copies of logits, keys and values are not counted"
 
