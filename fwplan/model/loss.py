@@ -9,12 +9,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
-def full_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy in nats, a scalar fp32 tensor.
+def full_loss(logits: Tensor, targets: Tensor, *, widens: bool = True) -> Tensor:
+    """Return the mean cross-entropy in nats, a scalar tensor: fp32, or of the logits' dtype where it does not widen.
 
-    logits (N, V) any float dtype; targets (N,) int64. The log-softmax is always taken in fp32.
+    logits (N, V) any float dtype; targets (N,) int64. widens: log-softmax in fp32, else in the logits' own dtype, or
+    what autocast makes of it.
     """
-    return F.cross_entropy(logits.float(), targets)
+    return F.cross_entropy(logits.float() if widens else logits, targets)
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):

@@ -9,7 +9,7 @@ from fwplan.optimizers.optimizer import Implementation, Optimizer
 
 
 class AdamW8bit(Optimizer):
-    """bitsandbytes' AdamW8bit."""
+    """bitsandbytes' AdamW8bit: `pip install 'fwplan[8bit]'`."""
 
     name: Literal["adamw_8bit"] = "adamw_8bit"
     beta1: Share = 0.9

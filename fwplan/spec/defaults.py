@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from fwplan.spec.loss import FullLoss
+    from fwplan.spec.loss import ChunkedLoss, FullLoss
     from fwplan.spec.run import RunSpec
     from fwplan.spec.train import TrainSpec
 
@@ -22,8 +22,8 @@ def chunk_tokens(train: TrainSpec) -> int:
     return train.loss.chunk_tokens or CHUNK_TOKENS
 
 
-def loss_dtype(loss: FullLoss) -> Literal["float32", "logits"]:
-    """Return what a full loss is taken in; nanoGPT's forward returns the logits as they are, and takes theirs."""
+def loss_dtype(loss: FullLoss | ChunkedLoss) -> Literal["float32", "logits"]:
+    """Return what a loss is taken in: where nanoGPT's forward returns the logits, in theirs."""
     return loss.dtype or ("logits" if loss.returns_logits else "float32")
 
 

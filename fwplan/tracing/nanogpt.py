@@ -50,5 +50,7 @@ def _forward(model: Decoder, idx: Tensor, targets: Tensor) -> tuple[Tensor, Tens
     else:
         x = trunk(idx)
     logits = model.lm_head(x)
+    if model.widens_logits:  # as scripts do that do not call autocast's cross-entropy
+        logits = logits.float()
     loss = F.cross_entropy(logits.view(-1, logits.size(-1)), targets.view(-1), ignore_index=-1)
     return logits, loss

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from fwplan.model.loss import chunked_loss, full_loss
+from fwplan.model.modules import build_model
 
 N, C, V = 37, 16, 50  # tokens, width, vocabulary: no chunk size below divides 37 but 1 and 37
 
@@ -101,3 +102,15 @@ def test_a_second_backward_is_refused(dtype):
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match="modified by an inplace operation"):
         loss.backward()
+
+
+@pytest.mark.parametrize(("dtype", "loss_dtype"), [("logits", torch.bfloat16), ("float32", torch.float32)])
+def test_a_models_loss_is_taken_in_the_dtype_that_its_spec_names(run_spec, dtype, loss_dtype):
+    fields = {"n_layer": 1, "n_head": 1, "n_embd": 8, "vocab_size": 50, "context_length": 16, "micro_batch_size": 2}
+    spec = run_spec(**fields, dtype="pure_bfloat16", **{"loss.dtype": dtype})
+    model = build_model(spec).bfloat16()
+    idx = torch.arange(32).view(2, 16)
+    logits = model.logits(idx).flatten(0, 1)
+    loss = model(idx, idx)
+    assert loss.dtype == loss_dtype
+    assert loss == torch.nn.functional.cross_entropy(logits.to(loss_dtype), idx.flatten())

@@ -1,4 +1,4 @@
-"""The closed form against the trace, on a GPU's kernels: 27 eager specs, every mode singly and in pairs.
+"""The closed form against the trace, on a GPU's kernels: 31 eager specs, every mode singly and in pairs.
 
 benchmarks/closed_form.py draws 500 of them.
 """
@@ -51,6 +51,10 @@ CASES = {
     "nanoGPT's loop, small vocabulary": ({"vocab_size": 65}, NANOGPT),
     "nanoGPT's loop, fp16, checkpointed": ({"vocab_size": 700}, NANOGPT | BLOCKS | {"dtype": "float16"}),
     "nanoGPT's loop, pure bf16": ({}, NANOGPT | {"dtype": "pure_bfloat16", "keeps_logits": False}),
+    "nanoGPT's loop, logits widened": ({}, NANOGPT | {"loss.dtype": "float32"}),
+    "nanoGPT's loop, logits widened, pure": ({}, NANOGPT | {"loss.dtype": "float32", "dtype": "pure_bfloat16"}),
+    "logits' own loss": ({}, {"loss.dtype": "logits"}),
+    "logits' own loss, pure bf16": ({}, {"loss.dtype": "logits", "dtype": "pure_bfloat16"}),
     "no clipping, one layer": ({"n_layer": 1}, {"grad_clip": 0.0}),
 }
 
@@ -68,7 +72,7 @@ def test_the_closed_form_is_the_traced_peak(run_spec, name):
 
 
 def test_most_of_them_but_for_the_losss_own_scalars(run_spec):
-    assert len(CASES) == 27
+    assert len(CASES) == 31
     assert median(abs(_error(run_spec, name)) for name in CASES) <= 0.00001
 
 

@@ -25,6 +25,9 @@ CASES = {
     "dropout, so by formula": ({"dropout": 0.1}, {}),
     "by formula, small vocabulary": ({"vocab_size": 64}, {"attention": "math", "micro_batch_size": 4}),
     "nanoGPT's forward and loop": ({"vocab_size": 80}, {"returns_logits": True, "keeps_logits": True}),
+    "nanoGPT's, logits widened": ({"vocab_size": 800}, {"returns_logits": True, "loss.dtype": "float32"}),
+    "logits' own loss": ({}, {"loss.dtype": "logits"}),
+    "logits' own loss, pure bf16": ({}, {"loss.dtype": "logits", "dtype": "pure_bfloat16"}),
     "chunked": ({}, {"loss": "chunked", "loss_chunk_tokens": 64}),
     "checkpointed": (
         {"n_layer": 5, "vocab_size": 64},

@@ -86,7 +86,10 @@ def _denominators(tape: Tape, group: Sequence[Leaf]) -> None:
 
 
 def _decayed_of_all(tape: Tape, group: Sequence[Leaf]) -> None:
-    _ = [tape.new("decayed gradients", leaf.tensor.shape, leaf.tensor.dtype, leaf.count) for leaf in group]
+    for dtype in dict.fromkeys(leaf.tensor.dtype for leaf in group):  # torch takes one element type after the other
+        alike = (leaf for leaf in group if leaf.tensor.dtype == dtype)
+        made = [tape.new("decayed gradients", leaf.tensor.shape, dtype, leaf.count) for leaf in alike]
+        made.clear()
 
 
 def _decayed(tape: Tape, group: Sequence[Leaf]) -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwplan.estimators.phases import Phase
-from fwplan.estimators.tape.size import ONE, ZERO, Size
+from fwplan.estimators.tape.size import ONE, ZERO, Size, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,6 +101,11 @@ def numel(shape: Shape) -> Size:
     for size in shape:
         total = total * size
     return total
+
+
+def shape_of(sizes: Iterable[Size | int]) -> Shape:
+    """Return a shape in letters, in which plain numbers may stand."""
+    return tuple(number(size) if isinstance(size, int) else size for size in sizes)
 
 
 Gradients = list["Tensor | None"]
@@ -218,9 +223,9 @@ class Tape:
         """Return a fresh tensor that asks for no gradient."""
         return Tensor(self.new(name, shape, dtype), shape, dtype)
 
-    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
+    def weight(self, shape: Iterable[Size | int], count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, behind which `count` equal ones stand; in the weights' own element type, or in another."""
-        dtype = dtype or self.weights
+        shape, dtype = shape_of(shape), dtype or self.weights
         leaf = Leaf(Tensor(self.new("weights", shape, dtype, count), shape, dtype), count)
         self.leaves.append(leaf)
         return leaf
@@ -306,6 +311,7 @@ class Tape:
         self._block, block.filling = block, True
         with suppress(_EnoughError):
             block.again()
+        block.asked.clear()  # each of them holds the block: together they would never go, nor what its forward names
         self._block = None
         self._nodes, self.recording = nodes, recording
         self.leave_autocast()
@@ -376,15 +382,20 @@ class Tape:
         waiting = to.buffers[slot]
         if gradient is not None and waiting is None:
             to.buffers[slot] = gradient
-        elif gradient is not None and waiting is not None and (waiting.view or _is_shared(waiting.storage)):
-            to.buffers[slot] = self.make("sum of the tied gradients", waiting.shape, waiting.dtype)
+        elif gradient is not None and waiting is not None:
+            to.buffers[slot] = self.summed(waiting, gradient)
         if isinstance(to, Leaf):
             to.due -= 1
             if not to.due:
                 self._arrived(to)
 
-    @staticmethod
-    def _arrived(leaf: Leaf) -> None:
+    def summed(self, waiting: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG002  # it is let go of by who calls
+        """Return the sum of two gradients of one tensor: in place of the first, where autograd may."""
+        if waiting.view or _is_shared(waiting.storage):
+            return self.make("sum of the tied gradients", waiting.shape, waiting.dtype)
+        return waiting
+
+    def _arrived(self, leaf: Leaf) -> None:
         """Hand over a weight's gradient: the first of a step becomes .grad, the others are added to it in place."""
         gradient, leaf.buffers[0] = leaf.buffers[0], None
         if leaf.grad is None and gradient is not None:

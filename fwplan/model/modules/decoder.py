@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fwplan.model.loss import chunked_loss, full_loss
+from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,6 +54,7 @@ class Decoder(nn.Module):
         if spec.model.tied_embeddings:
             self.lm_head.weight = self.get_parameter(spec.model.embedding)
         self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss.name == "chunked" else 0
+        self.widens_logits = defaults.loss_dtype(spec.train.loss) == "float32"
         self._initialise(spec.model.n_layer)
 
     def _make_head(self, spec: RunSpec) -> nn.Linear:
@@ -80,7 +82,7 @@ class Decoder(nn.Module):
                 hidden.flatten(0, 1), self.lm_head.weight, targets.flatten(), self.loss_chunk_tokens,
                 matmul_dtype(hidden),
             )  # fmt: skip
-        return full_loss(self.logits(idx).flatten(0, 1), targets.flatten())
+        return full_loss(self.logits(idx).flatten(0, 1), targets.flatten(), widens=self.widens_logits)
 
 
 def matmul_dtype(x: Tensor) -> torch.dtype:
