@@ -53,23 +53,30 @@ def parse_yaml(source: str, path: str) -> Keys:
     Raises:
         FwplanError: not YAML, no mapping, or a key set twice; says the line.
     """
+    try:
+        found = [*_parsed(source, path)]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        raise FwplanError(f"not valid YAML: {error.problem}", where=f"{path}:{line}", hint=_HINT) from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        message = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:80]
+        raise FwplanError(f"not valid YAML: {message}", where=path, hint=_HINT) from None
+    return Keys({name: value for name, value, _ in found}, {name: line for name, _, line in found})
+
+
+_HINT = "is it the right file?"
+
+
+def _parsed(source: str, path: str) -> Iterator[tuple[str, Any, int]]:
+    """Yield each setting's dotted name, value and line."""
     loader = _Loader(source)
     try:
         root = loader.get_single_node()
         if not isinstance(root, yaml.MappingNode):
             raise FwplanError(f"{path} holds no mapping of settings", hint="it is written `key: value`, a line each")
-        found = [*_settings(loader, root, path, "")]
-    except yaml.MarkedYAMLError as error:
-        line = error.problem_mark.line + 1 if error.problem_mark else 1
-        raise FwplanError(
-            f"not valid YAML: {error.problem}", where=f"{path}:{line}", hint="is it the right file?"
-        ) from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        message = "nested too deeply" if isinstance(error, RecursionError) else " ".join(str(error).split())[:80]
-        raise FwplanError(f"not valid YAML: {message}", where=path, hint="is it the right file?") from None
+        yield from _settings(loader, root, path, "")
     finally:
         loader.dispose()
-    return Keys({name: value for name, value, _ in found}, {name: line for name, _, line in found})
 
 
 def _settings(loader: _Loader, node: yaml.MappingNode, path: str, prefix: str) -> Iterator[tuple[str, Any, int]]:
