@@ -53,6 +53,7 @@ bench: $(VENV)/.installed-bench
 	$(BIN)/python benchmarks/count_coverage.py
 	$(BIN)/python benchmarks/data_scale.py
 	$(BIN)/python benchmarks/data_kills.py
+	$(BIN)/python benchmarks/doc_commands.py
 	$(BIN)/python benchmarks/mem_tracker.py
 	$(BIN)/python benchmarks/accuracy.py --compiled
 	$(BIN)/python benchmarks/throughput.py

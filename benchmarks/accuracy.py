@@ -5,8 +5,8 @@
     python benchmarks/accuracy.py --compiled       and compiled CPU steps (needs a C++ compiler, takes minutes)
     python benchmarks/accuracy.py results.jsonl    what `fwplan measure` wrote; else benchmarks/results/*.jsonl
 
-Writes a result file and, unless --quick, the README's picture from it (benchmarks/picture.py). Peaks are allocated
-bytes: live tensors, not what an allocator reserves. Errors are (predicted - measured) / measured.
+Writes a result file and, unless --quick, docs/accuracy.md's picture from it (benchmarks/picture.py). Peaks are
+allocated bytes: live tensors, not what an allocator reserves. Errors are (predicted - measured) / measured.
 """
 
 from __future__ import annotations

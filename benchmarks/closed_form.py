@@ -3,6 +3,7 @@
     python benchmarks/closed_form.py                 600 drawn specs
     python benchmarks/closed_form.py --quick         40 of them
     python benchmarks/closed_form.py --count 1000    more
+    python benchmarks/closed_form.py --architecture llama --count 100    specs of another architecture than GPT-2
 
 A trace runs the bundled model's own step on fake tensors and sums what lives; the closed form is arithmetic. What is
 compared is the peak of a training step and, where an evaluation's micro-batch is larger, its peak too. Errors are
@@ -19,7 +20,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import torch
-from drawn import drawing_options, one_line, traced_specs
+from drawn import drawing_options, one_line
+from drawn_models import MODELS, specs_of
 from report import error_summary, table, write_result
 from traced import trace_evaluation
 
@@ -89,11 +91,11 @@ def _row(spec: RunSpec, what: str, predicted: int, phase: Phase, trace: fwplan.T
 
 def main() -> None:
     """Compare, print, and write the result file."""
-    options = drawing_options(__doc__, count=COUNT, quick=QUICK)
+    options = drawing_options(__doc__, count=COUNT, quick=QUICK, architectures=("gpt2", *MODELS))
 
     print(f"Off by more than {SHOWN:.1%}: the trace's peak; what; the phase predicted; the op traced; the spec\n")
     begin = time.perf_counter()
-    rows = compare_all(traced_specs(options.count, options.seed), options.workers)
+    rows = compare_all(specs_of(options.architecture, options.count, options.seed), options.workers)
     seconds = time.perf_counter() - begin
     steps = error_summary(row.error for row in rows if row.what == "step")
     summary = {"all steps": steps} | {
@@ -114,7 +116,8 @@ def main() -> None:
         "columns": COLUMNS,
         "rows": [row.as_list() for row in rows],
     }
-    print(f"\nwritten: {write_result('closed-form-quick' if options.quick else 'closed-form', body).name}")
+    parts = ["closed-form", *([options.architecture] if options.architecture != "gpt2" else [])]
+    print(f"\nwritten: {write_result('-'.join([*parts, *(['quick'] if options.quick else [])]), body).name}")
 
 
 def compare_all(specs: Sequence[RunSpec], workers: int) -> list[Row]:

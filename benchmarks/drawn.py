@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from fwplan.fields import Dtype
+    from fwplan.model.architecture import Architecture
 
 SEED = 20_240
 LARGEST_PEAK = 3 * GIB
@@ -41,13 +42,17 @@ COMPILED: tuple[dict[str, object], ...] = (
 )
 
 
-def drawing_options(description: str | None, *, count: int, quick: int) -> argparse.Namespace:
+def drawing_options(
+    description: str | None, *, count: int, quick: int, architectures: Sequence[str] = ()
+) -> argparse.Namespace:
     """Return what was asked for of a benchmark that draws specs: their count, the seed, and how many processes."""
     parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
     parser.add_argument("--count", type=int, default=count, help="specs to draw (default %(default)s)")
     parser.add_argument("--quick", action="store_true", help=f"{quick} of them")
     parser.add_argument("--seed", type=int, default=SEED, help="draw other specs (default %(default)s)")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes (default %(default)s)")
+    if architectures:
+        parser.add_argument("--architecture", choices=architectures, default=architectures[0], help="of all specs")
     options = parser.parse_args()
     options.count = quick if options.quick else options.count
     return options
@@ -256,6 +261,7 @@ def one_line(spec: RunSpec) -> str:
     """Return all that a traced spec's memory depends on, in one line."""
     model, train = spec.model, spec.train
     words = [
+        model.architecture if model.architecture != "gpt2" else "",
         f"L{model.n_layer} H{model.n_head} C{model.n_embd} V{model.vocab_size}",
         f"B{train.micro_batch_size} T{spec.sequence_length}/{model.context_length} x{train.grad_accum_steps}",
         train.dtype,
@@ -263,10 +269,22 @@ def one_line(spec: RunSpec) -> str:
         f"chunked/{spec.loss_chunk_tokens}" if train.loss.name == "chunked" else "full",
         f"ckpt/{train.checkpoint_every}" if train.checkpointing == "block" else "",
         train.optimizer.implementation,
-        "bias" if model.bias else "",
-        "" if model.tied_embeddings else "untied",
+        *_switches(model),
         f"drop{model.dropout:g}" if model.dropout else "",
         "" if train.grad_clip else "noclip",
         f"eval{train.eval_micro_batch_size}" if train.eval_micro_batch_size else "",
     ]
     return " ".join(word for word in words if word)
+
+
+_SHOWN = {"architecture", "n_layer", "n_head", "n_embd", "vocab_size", "context_length", "dropout"}
+
+
+def _switches(model: Architecture) -> Iterator[str]:
+    """Yield what a model has beside the plainest of its architecture, and whether its head is tied."""
+    for name, field in type(model).model_fields.items():
+        value = getattr(model, name)
+        if name == "tied_embeddings":
+            yield "" if value else "untied"
+        elif name not in _SHOWN and value != field.default:
+            yield name if value is True else f"{name}={value}"

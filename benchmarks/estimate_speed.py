@@ -73,15 +73,10 @@ def tiny_step() -> Callable[[], object]:
 
 def many_peaks() -> Callable[[], object]:
     """Return the vectorised peak of COUNT drawn shapes."""
-    draw = np.random.default_rng(0)
-    return partial(
-        peak_allocated,
-        RunSpec.model_validate(SPECS["GPT-2 124M, compiled"]),
-        n_layer=draw.integers(1, 48, COUNT),
-        n_head=draw.integers(1, 32, COUNT),
-        n_embd=64 * draw.integers(1, 64, COUNT),
-        micro_batch_size=2 ** draw.integers(0, 8, COUNT),
-    )
+    draw, spec = np.random.default_rng(0), RunSpec.model_validate(SPECS["GPT-2 124M, compiled"])
+    depths, heads, widths = (step * draw.integers(1, most, COUNT) for step, most in ((1, 48), (1, 32), (64, 64)))
+    batches = 2 ** draw.integers(0, 8, COUNT)
+    return partial(peak_allocated, spec, spec.model.sized(depths, heads, widths), micro_batch_size=batches)
 
 
 def main() -> None:

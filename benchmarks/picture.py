@@ -1,4 +1,4 @@
-"""The README's picture, docs/accuracy.svg: predicted over measured peaks, from an accuracy result file.
+"""The picture of docs/accuracy.md, accuracy.svg: predicted over measured peaks, from an accuracy result file.
 
     python benchmarks/picture.py                     the newest benchmarks/results/*-accuracy.json
     python benchmarks/picture.py some-accuracy.json

@@ -219,4 +219,4 @@ def _loss(spec: RunSpec, parameters: ParameterCount, tokens: Tokens) -> Expected
     """Return the loss to expect; None: no horizon, another vocabulary than the laws', or far below their data."""
     if not tokens.total or not vocabulary_in_range(spec.model.vocab_size):
         return None
-    return expected_loss(parameters.non_position, tokens.total, tokens.per_epoch)
+    return expected_loss(parameters.capacity, tokens.total, tokens.per_epoch)

@@ -1,21 +1,20 @@
-"""The peak of many runs at once: the tape's moments, or a compiled run's own lines, with arrays for numbers."""
+"""The peak of many runs at once: the tape's moments with arrays for numbers."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimators.line import phase_totals
-from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.sizes import Sizes, has_bias, sizes
+from fwplan.estimators.memory import beside_tensors, relative_error, unsupported
+from fwplan.estimators.tape.blocks import EVERY_NTH
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
-from fwplan.model.architecture import elements
+from fwplan.model.architecture import Dims
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:
@@ -28,14 +27,12 @@ if TYPE_CHECKING:
     Ints = npt.NDArray[np.int64]
 
 
-def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, micro_batch_size: Any) -> Ints:
-    """Return the peak allocated bytes of a step of runs like spec, but of these shapes and micro-batches.
+def peak_allocated(spec: RunSpec, sizes: Dims, *, micro_batch_size: Any) -> Ints:
+    """Return the peak allocated bytes of a step of runs like spec, but of these sizes and micro-batches.
 
     Args:
-        spec: gives the mode, vocabulary, context and all else that is the same for all.
-        n_layer: integers, or arrays that broadcast together; the result has their shape.
-        n_head: likewise.
-        n_embd: likewise; that the heads divide it is not checked.
+        spec: gives the mode, the kind of model and all else that is the same for all.
+        sizes: integers, or arrays that broadcast together; the result has their shape.
         micro_batch_size: likewise.
 
     Raises:
@@ -47,29 +44,17 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
             f"undecidable: {reason}", hint="choose a mode that is modelled", exit_code=ExitCode.UNDECIDABLE
         )
     # not broadcast yet: what only the shape decides stays as small as the shapes
-    arrays = [np.asarray(x, dtype=np.int64) for x in (n_layer, n_head, n_embd, micro_batch_size)]
-    return _compiled(spec, *arrays) if spec.train.compile else _eager(spec, *arrays)
-
-
-def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
-    E = spec.train.eval_micro_batch_size or 0
-    N = B * spec.sequence_length
-    letters = numbers(
-        spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(defaults.chunk_tokens(spec.train), N)
-    )
-    beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
-    found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
-    return found
-
-
-def _compiled(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
-    every = spec.train.checkpoint_every if spec.train.checkpointing == "block" else 1
-    s = _many(spec, L, H, C, B)
-    if every == 1:
-        return _peak(s, spec)
-    # whether the topmost block is recomputed decides which lines there are
-    topmost, other = (_peak(s._replace(recomputes_top=top), spec) for top in (True, False))
-    return np.where((L - 1) % every == 0, topmost, other)
+    n, B = Dims(*(np.asarray(x, dtype=np.int64) for x in sizes)), np.asarray(micro_batch_size, dtype=np.int64)
+    E, every = spec.train.eval_micro_batch_size or 0, spec.train.checkpoint_every
+    chunk = np.minimum(defaults.chunk_tokens(spec.train), B * spec.sequence_length)
+    letters = numbers(spec, n, B=B, E=(B < E) * E, n=chunk)
+    mode = mode_of(spec, evaluates=bool((B < E).any()))
+    if mode.recompute in EVERY_NTH:  # the depth decides which of the two it is
+        kept, recomputed = (peaks(moments_of(replace(mode, recompute=how)), letters) for how in EVERY_NTH)
+        found = np.where((n.L - 1) % every, kept, recomputed)
+    else:
+        found = peaks(moments_of(mode), letters)
+    return found + sum(line.bytes for line in beside_tensors(spec, letters["P"]))
 
 
 def needed(spec: RunSpec, peak: Ints, above: Any, learned: Corrections | None) -> Range:
@@ -88,35 +73,3 @@ class _Peaks:
 
     allocated_bytes: Any
     allocated_interval: tuple[Any, Any]
-
-
-def _peak(s: Sizes, spec: RunSpec) -> Ints:
-    shape = np.broadcast_shapes(*(np.shape(x) for x in (s.L, s.H, s.C, s.B)))
-    peak = np.zeros(shape, dtype=np.int64)
-    lines = [*compiled_memory_lines(s, spec), *beside_tensors(spec, s.P)]
-    for total in phase_totals(lines, phases_of(s)).values():
-        np.maximum(peak, total, out=peak)
-    return peak
-
-
-def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
-    s, model = sizes(spec), spec.model
-    N = B * s.T
-    E = spec.train.eval_micro_batch_size or 0
-    R = -(-L // spec.train.checkpoint_every) if spec.train.checkpointing == "block" else 0 * L
-    return s._replace(
-        B=B,
-        N=N,
-        C=C,
-        H=H,
-        L=L,
-        n=np.minimum(defaults.chunk_tokens(spec.train), N),
-        P=model.parameters(model.sized(L, H, C)),
-        W=elements(model.block(model.sized(L, H, C))),
-        positions=model.context_length * C,
-        linear=12 * C * C + (9 * C if has_bias(spec) else 0),
-        K=L - R,
-        R=R,
-        evaluates=bool((B < E).any()),
-        evaluated=(B < E) * (E * s.T),
-    )

@@ -1,6 +1,6 @@
 """What every test starts from: an empty measurement store and no colour. And what is held by golden files.
 
-FWPLAN_UPDATE_GOLDEN=1 rewrites tests/golden, and README.md where it shows one of them: read the difference.
+FWPLAN_UPDATE_GOLDEN=1 rewrites tests/golden, and what README.md and docs/ show of it: read the difference.
 """
 
 import json
@@ -8,9 +8,9 @@ import os
 import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
+import pages
 import pytest
 from hypothesis import settings
 
@@ -26,7 +26,7 @@ SLOW = {
     "test_exhaustive.py", "test_explain_trace.py", "test_formulas.py", "test_measure_command.py", "test_memory.py",
     "test_moments.py", "test_needs.py", "test_parameters.py", "test_report.py",
 }  # fmt: skip
-GOLDEN, README = Path(__file__).parent / "golden", Path(__file__).parents[1] / "README.md"
+GOLDEN = Path(__file__).parent / "golden"
 UPDATE = bool(os.environ.get("FWPLAN_UPDATE_GOLDEN"))
 
 settings.register_profile("fwplan", max_examples=60, deadline=None)
@@ -89,12 +89,11 @@ def check_text(capsys, monkeypatch):
 
 
 def _rewrite(path, text):
-    """Write a golden file, and the README's copy of what it was."""
+    """Write a golden file, and what the pages show of it."""
     if path.exists():
-        was, now = (textwrap.indent(t.rstrip(), "    ") for t in (path.read_text(encoding="utf-8"), text))
-        readme = README.read_text(encoding="utf-8")
-        if was in readme:
-            README.write_text(readme.replace(was, now), encoding="utf-8")
+        was = path.read_text(encoding="utf-8").splitlines()
+        for page in pages.PAGES:
+            pages.refresh(page, path.stem, was, text.splitlines())
     path.write_text(text, encoding="utf-8")
 
 

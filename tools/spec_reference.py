@@ -28,6 +28,10 @@ TITLE = """\
 
 Written by `python tools/spec_reference.py` from the classes that read it; a test holds it to them. Only what is marked
 required must be there; a key that is not listed is refused. A plan.json holds the same under `spec`.
+
+Where there is a choice of objects its name alone will do: `"optimizer": "sgd"`. Files of version 1, which had the
+fields of loss, optimizer, parallel and schedule side by side in `train`, are read; `--set` and overrides go on saying
+`learning_rate`, `optimizer_impl`, `world_size`, and for what is new its place: `loss.dtype`.
 """
 _UNLIMITED = 2**53  # what JSON can hold exactly, so no bound that anybody meets
 
@@ -42,7 +46,7 @@ def _section(path: str, schema: dict[str, Any], definitions: dict[str, Any]) -> 
     meanings, required = _comments(schema["title"]), schema.get("required", ())
     below: list[tuple[str, dict[str, Any]]] = []
     yield "| field | default | takes | meaning |\n|---|---|---|---|"
-    for name, field in schema["properties"].items():
+    for name, field in sorted(schema["properties"].items(), key=lambda item: "const" not in item[1]):
         parts = [definitions[part] for part in _parts(field)]
         below += [(f"{path}{name}", part) for part in parts]
         default = "required" if name in required else _default(field)
@@ -91,7 +95,7 @@ def _takes(field: dict[str, Any]) -> str:
 
 
 def _comments(name: str) -> dict[str, str]:
-    """Return the comment on the line of each field of a spec's class, and of those that it inherits."""
+    """Return the comment on each field's line in a spec's class, else in the class that it inherits from."""
     owner = next(one for one in _classes(BaseModel) if one.__name__ == name and one.__module__.startswith("fwplan."))
     found: dict[str, str] = {}
     for base in reversed(owner.__mro__):
@@ -101,11 +105,15 @@ def _comments(name: str) -> dict[str, str]:
 
 
 def _comments_in(source: str) -> dict[str, str]:
+    """Return the comments on the lines of fields, or on the one above."""
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    comments = {token.start[0]: token.string.lstrip("# ") for token in tokens if token.type == tokenize.COMMENT}
+    found = [token for token in tokens if token.type == tokenize.COMMENT]
+    comments = {token.start[0]: token.string.lstrip("# ") for token in found}
+    alone = {token.start[0] for token in found if token.line.lstrip().startswith("#")}
     fields = (node for node in ast.parse(source).body[0].body if isinstance(node, ast.AnnAssign))  # type: ignore[attr-defined]
-    said = {ast.unparse(node.target): comments.get(node.end_lineno or 0, "") for node in fields}
-    return {name: re.sub(r"\bNone\b", "null", comment) for name, comment in said.items()}  # as JSON has it
+    lines = {ast.unparse(node.target): (node.end_lineno, *({node.lineno - 1} & alone)) for node in fields}
+    said = {name: next((comments[line] for line in at if line in comments), "") for name, at in lines.items()}
+    return {name: re.sub(r"\bNone\b", "null", comment) for name, comment in said.items() if comment}  # as JSON has it
 
 
 def _classes(base: type) -> Iterator[type]:

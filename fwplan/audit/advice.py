@@ -75,7 +75,7 @@ def _beats(line: int, text: str, run: Run) -> Iterator[Claim]:
     size = (match["size"] or "small").lower()
     L, H, C = PRETRAINED["gpt2" if size == "small" else f"gpt2-{size}"]
     model = run.estimate.spec.model.model_copy(update={"n_layer": L, "n_head": H, "n_embd": C})
-    theirs = expected_loss(count_parameters(model).non_position, tokens.total, tokens.per_epoch)
+    theirs = expected_loss(count_parameters(model).capacity, tokens.total, tokens.per_epoch)
     if theirs is not None:
         truth = f"{ours.point:.2f} nats, {theirs.point:.2f} of its shape"
         yield Claim(line, "loss", f"beats {size}", truth, ours.point < theirs.point)

@@ -33,6 +33,7 @@ def suggest(
     margin: Annotated[
         str | None, typer.Option(help="GiB to keep free beside the upper end of what the run may need.")
     ] = None,
+    architecture: Annotated[str, typer.Option(help="gpt2, llama, nanochat or pythia.")] = "gpt2",
     context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
     objective: Annotated[str, typer.Option(help="loss, largest, fastest or cheapest.")] = "loss",
     loss: Annotated[float | None, typer.Option(help="Expected loss in nats that cheapest has to reach.")] = None,
@@ -53,7 +54,7 @@ def suggest(
 
     wishes = {"margin": margin, "epochs": epochs, "objective": objective, "loss": loss,
               "gpu_hour_price": gpu_hour_price, "kwh_price": kwh_price, "budget": budget,
-              "settings": settings or []}  # fmt: skip
+              "architecture": architecture, "settings": settings or []}  # fmt: skip
     if vram is not None and "," in vram:
         refuse_with_cards(gpu=gpu, device=device, html=html)
         table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, data=data, context=context, **wishes)

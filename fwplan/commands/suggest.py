@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from fwplan.commands.common import chosen_target
 from fwplan.errors import FwplanError
 from fwplan.files import user_path
+from fwplan.model.architectures import ARCHITECTURES
 from fwplan.planning.pins import parse_pins
 from fwplan.planning.request import OBJECTIVES, Request
 from fwplan.spec import DataSpec
@@ -48,7 +49,8 @@ def suggest(
         context: tokens per sequence.
         wishes: margin (GiB to keep free beside the upper end of what the run may need), epochs, objective
             ("loss", "largest", "fastest", "cheapest"), loss (in nats, for "cheapest"), gpu_hour_price, kwh_price,
-            budget (money) and settings (texts such as "micro_batch_size=8").
+            budget (money), architecture ("gpt2", "llama", "nanochat", "pythia") and settings (texts such as
+            "micro_batch_size=8").
 
     Raises:
         FwplanError: an argument cannot be used, or nothing fits.
@@ -94,6 +96,7 @@ def _request(
     hours: float,
     data: DataSpec | None,
     context: int,
+    architecture: str = "gpt2",
     margin: float | str | None = None,
     settings: Sequence[str] = (),
     **wishes: Any,
@@ -102,15 +105,18 @@ def _request(
         raise FwplanError(f"--hours must be above 0 and at most {MAX_HOURS:g}, not {hours}", hint="a week is 168")
     if not 1 <= context <= MAX_CONTEXT:
         raise FwplanError(f"--context must be 1 to {MAX_CONTEXT}, not {context}", hint="GPT-2's is 1024")
+    if architecture not in ARCHITECTURES:
+        raise FwplanError(f"unknown architecture {architecture!r}", hint=f"one of {', '.join(ARCHITECTURES)}")
     request = Request(
         target=target,
         tokens=parse_count(str(tokens)) if tokens is not None else None,
         hours=float(hours),
+        architecture=architecture,
         context_length=int(context),
         data=data,
         margin_bytes=parse_gib(str(margin)) if margin is not None else 0,
         expandable_segments=sys.platform != "win32",
-        pins=parse_pins(settings),
+        pins=parse_pins(settings, architecture),
         **wishes,
     )
     _refuse_wishes(request)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fwplan.estimators.phases import Phase
-
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from fwplan.estimators.phases import Phase
 
 Kind = Literal["persistent", "saved", "transient"]
 Status = Literal["exact", "prior", "calibrated", "measured"]
@@ -23,21 +20,6 @@ class Line(NamedTuple):
     dtype: str | None
     phases: Phase
     kind: Kind
-    formula: str  # in the letters of fwplan.estimators.sizes
+    formula: str  # in the letters of fwplan.estimators.tape.mode.numbers_of
     source: str
     status: Status = "exact"
-
-
-def phase_totals(lines: Iterable[Line], phases: Phase) -> dict[Phase, int]:
-    """Return bytes alive in each of the phases: the sum of the lines that name it."""
-    alike: dict[int, int] = {}  # bytes of the lines that live in the same phases
-    for line in lines:
-        when = line.phases._value_  # an enum's own & and .value are slow
-        alike[when] = alike.get(when, 0) + line.bytes
-    items = list(alike.items())
-    return {phase: sum([size for when, size in items if when & bit]) for phase, bit in _bits(phases)}
-
-
-@cache
-def _bits(phases: Phase) -> tuple[tuple[Phase, int], ...]:
-    return tuple((phase, phase.value) for phase in Phase if phase & phases)

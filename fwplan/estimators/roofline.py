@@ -143,7 +143,7 @@ def micro_step(
     known keeps the products of the same B and C for modes that share them.
     """
     known = {} if known is None else known
-    N, L, V = B * T, n.L, n.V
+    N, V = B * T, n.V
     p, a = (kind.width for kind in DTYPES[train.dtype])
     block = work.of_block(n, compiled=train.compile)
     rate = product_rate(card, train)
@@ -154,24 +154,24 @@ def micro_step(
     if (card, rate, chunk) not in known:
         known[card, rate, chunk] = _head_products(card, N, n.C, V, chunk, a, rate)
     forward, backward = known[card, rate]
-    linear, head = L * (forward + backward), known[card, rate, chunk]
+    times, head = block.times, known[card, rate, chunk]
     scores, scores_backward = _attention(train, card, rate, block, N * T, dropout=work.dropout)
     eager = 0 if train.compile else 1
-    between = L * N * block.moved * kernels.traffic_share(train) / bandwidth
+    between = times * N * block.moved * kernels.traffic_share(train) / bandwidth
     logit = kernels.LOGIT_BYTES[train.loss.name][eager] * (kernels.PURE_SHARE if p == a else 1)
     logit += kernels.UNPADDED_LOGIT_BYTES if V % 8 and train.compile else 0.0
     every = train.checkpoint_every if train.checkpointing == "block" else 0
-    again = (-(-L // every)) / L if every else 0.0
-    launched = L * (1 + again / 3) * block.kernels  # the forward's third; what is counted comes to 0.37
+    again = (-(-n.L // every)) / n.L if every else 0.0
+    launched = times * (1 + again / 3) * block.kernels  # the forward's third; what is counted comes to 0.37
     per_weight = (kernels.CAST_BYTES if p != a else 0) + (kernels.ACCUMULATE_BYTES if train.grad_accum_steps > 1 else 0)
     return MicroStep(
-        linear=linear,
+        linear=times * (forward + backward),
         head=head,
-        attention=L * (scores + scores_backward),
+        attention=times * (scores + scores_backward),
         elementwise=between,
         loss=N * V * logit / bandwidth,
-        weights=(L * block.matrices + V * n.C) * per_weight / bandwidth,
-        recomputed=again * (L * (forward + scores) + between / 3),
+        weights=(times * block.matrices + V * n.C) * per_weight / bandwidth,
+        recomputed=again * (times * (forward + scores) + between / 3),
         launches=launched * kernels.LAUNCHED[eager] * kernels.LAUNCH_SECONDS,
         host=launched * kernels.HOST_KERNEL_SECONDS[eager],
     )
@@ -213,12 +213,14 @@ def _attention(
     if train.dtype == "float32":
         fused = fused / kernels.FP32_ATTENTION if card.tf32 else rate * family.attention / family.product
     fp32, masked = train.dtype == "float32", train.attention == "math"
-    causal = pairs * block.attended
     if masked and not (train.compile and fp32 and not dropout):
         forward, backward = kernels.score_bytes(train)
         scores = pairs * block.heads / (card.bandwidth * kernels.BANDWIDTH_SHARE)
-        return 4.0 * causal / rate + forward * scores, 8.0 * causal / rate + backward * scores
-    return (1 + masked) * 2.0 * causal / fused, (1 + masked) * 5.0 * causal / fused
+        products = pairs * block.attended / rate
+        return 4.0 * products + forward * scores, 8.0 * products + backward * scores
+    whole = block.attended if masked else block.windowed  # a window is a mask too: all pairs are computed
+    causal = pairs * (block.attended + whole)
+    return 2.0 * causal / fused, 5.0 * causal / fused
 
 
 def _smaller(a: Any, b: int) -> Any:

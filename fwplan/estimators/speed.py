@@ -13,6 +13,7 @@ from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from fwplan.estimators.kernels import Family
+    from fwplan.estimators.work.work import Numbers
     from fwplan.model.architecture import Architecture, Dims
     from fwplan.spec import RunSpec, TrainSpec
 
@@ -31,9 +32,9 @@ class Flops:
 def model_flops(spec: RunSpec) -> Flops:
     """Return the model FLOPs of a token, a step and the run: (6 M + 12 L H D T) per token.
 
-    M are the weights that multiply, all but those that are looked up alone. Source: PaLM (Chowdhery et al. 2022,
-    appendix B); attention is not halved for causality. Left out: norms, softmax, activations, the embedding's gather,
-    the optimizer.
+    M are the weights that multiply, all but those that are looked up alone; of a layer that looks back only so far,
+    that is its T. Source: PaLM (Chowdhery et al. 2022, appendix B); attention is not halved for causality. Left out:
+    norms, softmax, activations, the embedding's gather, the optimizer.
     """
     model = spec.model
     per_token = model_per_token(model, model.dims, T=spec.sequence_length)
@@ -57,7 +58,8 @@ def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int
     if train.checkpointing == "none":
         return work
     block = work_of(model.structure(T)).of_block(n, compiled=train.compile)
-    return work + -(-n.L // train.checkpoint_every) * (2 * block.matrices + 4 * block.attended * T)
+    again = block.times * -(-n.L // train.checkpoint_every) / n.L
+    return work + again * (2 * block.matrices + 4 * _reach(model, block, n, T))
 
 
 def micro_step_flops(spec: RunSpec) -> float:
@@ -68,7 +70,13 @@ def micro_step_flops(spec: RunSpec) -> float:
 def model_per_token(model: Architecture, n: Dims, *, T: int) -> Any:
     """Return the model FLOPs of a token for these sizes, or arrays of them."""
     work = work_of(model.structure(T))
-    return 6 * work.weights_of(n).multiplied + 12 * n.L * work.of_block(n, compiled=True).attended * T
+    block = work.of_block(n, compiled=True)
+    return 6 * work.weights_of(n).multiplied + 12 * block.times * _reach(model, block, n, T)
+
+
+def _reach(model: Architecture, block: Numbers, n: Dims, T: int) -> Any:
+    """Return how many elements of keys a token's queries look at, masked ones among them: H D T, or less in windows."""
+    return block.attended * T - block.windowed * (T - model.window(n))
 
 
 @dataclass(frozen=True)

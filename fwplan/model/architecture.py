@@ -13,6 +13,7 @@ from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocabulary, Width
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -68,12 +69,12 @@ Names = list["Tensor"]
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 
-    n_layer: Layers
-    n_head: Heads
-    n_embd: Width
-    vocab_size: Vocabulary = GPT2_VOCAB
-    context_length: Context = 1024
-    tied_embeddings: bool = True
+    n_layer: Layers  # blocks
+    n_head: Heads  # heads of queries
+    n_embd: Width  # width of the residual stream
+    vocab_size: Vocabulary = GPT2_VOCAB  # tokens; 50,304 is GPT-2's 50,257 rounded up to a multiple of 128
+    context_length: Context = 1024  # most tokens in a sequence
+    tied_embeddings: bool = True  # the head is the token embedding
     dropout: Share = 0.0
 
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
@@ -82,6 +83,7 @@ class Architecture(Spec):
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
     stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
     head: ClassVar[str] = "lm_head.weight"  # where it is not tied
+    grow: ClassVar[Growth] = Growth()  # what a planner may vary
 
     def _heads_divide_width(self) -> Self:
         """Return this shape, or raise ValueError: most architectures cut their width into heads."""
@@ -146,6 +148,10 @@ class Architecture(Spec):
         """Return the element type of the buffers, given that of products."""
         return products
 
+    def window(self, n: Dims, /) -> Any:
+        """Return how many tokens a windowed attention looks back, in a model of these sizes: numbers, or arrays."""
+        return n.S
+
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
@@ -173,6 +179,10 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements that a scaling law counts as the model's size: all but learned positions."""
+        return self.parameters(n) - self.positions(n)
 
 
 A = TypeVar("A", bound=Architecture)

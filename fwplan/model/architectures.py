@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Discriminator, Tag
 
@@ -10,6 +10,9 @@ from fwplan.model.gpt2 import GPT2
 from fwplan.model.llama import Llama
 from fwplan.model.nanochat import Nanochat
 from fwplan.model.pythia import Pythia
+
+if TYPE_CHECKING:
+    from fwplan.model.architecture import Architecture
 
 
 def architecture(model: Any) -> str:
@@ -19,6 +22,7 @@ def architecture(model: Any) -> str:
     return str(getattr(model, "architecture", "gpt2"))
 
 
+ARCHITECTURES: dict[str, type[Architecture]] = {"gpt2": GPT2, "llama": Llama, "nanochat": Nanochat, "pythia": Pythia}
 AnyArchitecture = Annotated[
     Annotated[GPT2, Tag("gpt2")]
     | Annotated[Llama, Tag("llama")]

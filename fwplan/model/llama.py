@@ -16,6 +16,7 @@ from fwplan.estimators.dtypes import FLOAT32
 from fwplan.estimators.tape.rotary import TABLES, rotary
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
 from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -46,6 +47,9 @@ class Llama(Architecture):
     )  # fmt: skip
     embedding: ClassVar[str] = "trunk.embed_tokens.weight"
     stack: ClassVar[str] = "trunk.layers"
+    grow: ClassVar[Growth] = Growth(
+        most=128
+    )  # Llama 3.2 1B's heads; from Qwen3 0.6B's width over depth to that of Llama 2 7B
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

@@ -25,6 +25,7 @@ from pydantic import Field, model_validator
 
 from fwplan.fields import Context, Heads, Vocabulary  # noqa: TC001  # pydantic reads them
 from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -60,6 +61,7 @@ class Nanochat(Architecture):
     autocasts: ClassVar[bool] = False
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
+    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64)
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -90,7 +92,11 @@ class Nanochat(Architecture):
     @property
     def short_window(self) -> int:
         """Tokens that a layer of kind S looks back."""
-        return _up(-(-self.context_length // 4), _WINDOW_TILE)
+        return int(self.window(self.dims))
+
+    def window(self, n: Dims, /) -> Any:
+        """Return a quarter of the context, up to whole tiles."""
+        return _up(-(-n.S // 4), _WINDOW_TILE)
 
     def has_value_embedding(self, layer: int) -> bool:
         """Return whether a layer has one: every other, the top one among them."""
@@ -165,6 +171,10 @@ class Nanochat(Architecture):
     def above(self, n: Dims) -> Shapes:
         """Return the head's weight."""
         return {self.head: (n.V, n.C)}
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements without value embeddings, which are looked up; nanochat's own horizon counts none."""
+        return self.parameters(n) - (n.L + 1) // 2 * n.V * n.G * n.D
 
     def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
         """Return the sum over all blocks, every other of which has a value embedding."""
@@ -253,7 +263,7 @@ class Nanochat(Architecture):
         return ops.pointwise(small, "capped logits")
 
 
-def _up(n: int, to: int) -> int:
+def _up(n: Any, to: int) -> Any:
     return -(-n // to) * to
 
 

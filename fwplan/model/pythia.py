@@ -17,6 +17,7 @@ from fwplan.estimators.dtypes import FLOAT32
 from fwplan.estimators.tape.rotary import TABLES, rotary_share
 from fwplan.fields import Width  # noqa: TC001  # pydantic reads it
 from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -40,6 +41,7 @@ class Pythia(Architecture):
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings", "rotary_share")
     embedding: ClassVar[str] = "trunk.embed_in.weight"
     stack: ClassVar[str] = "trunk.layers"
+    grow: ClassVar[Growth] = Growth(most=128)  # from Pythia 410M's width over depth to that of 1B
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

@@ -27,7 +27,7 @@ _STATE_BYTES = 4.0  # two moments, a byte each, read and written; their scales a
 
 
 class AdamW8bit(Optimizer):
-    """bitsandbytes' AdamW8bit."""
+    """bitsandbytes' AdamW8bit: `pip install 'fwplan[8bit]'`."""
 
     name: Literal["adamw_8bit"] = "adamw_8bit"
     beta1: Share = 0.9

@@ -17,7 +17,7 @@ class DDP(Parallel):
     """torch.nn.parallel.DistributedDataParallel as it is by default."""
 
     name: Literal["ddp"] = "ddp"
-    world_size: Count = 1
+    world_size: Count = 1  # processes; planned for, trained on one device
 
     def lines(self, weights: Dtype, parameters: Any) -> list[Line]:
         """Return the buckets, whose order is that in which backward makes gradients."""

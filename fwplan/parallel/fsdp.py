@@ -16,7 +16,7 @@ class FSDP(Parallel):
     """torch.distributed.fsdp over blocks."""
 
     name: Literal["fsdp"] = "fsdp"
-    world_size: Count = 1
+    world_size: Count = 1  # processes; planned for, trained on one device
 
     unsupported: ClassVar[str | None] = "parallel 'fsdp' shards weights per wrapped module: not modelled yet"
 

@@ -17,7 +17,7 @@ class ZeRO1(Parallel):
     """torch's ZeroRedundancyOptimizer over a model in DDP."""
 
     name: Literal["zero1"] = "zero1"
-    world_size: Count = 1
+    world_size: Count = 1  # processes; planned for, trained on one device
 
     @property
     def state_shards(self) -> int:

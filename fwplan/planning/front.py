@@ -82,8 +82,8 @@ class Front:
     def _point(self, shape: int, *, on_front: bool) -> Point:
         best, space = self.best, self.grid.space
         return Point(
-            n_layer=int(space.L[shape, 0]),
-            n_embd=int(space.C[shape, 0]),
+            n_layer=space.models[shape].n_layer,
+            n_embd=space.models[shape].n_embd,
             parameters=int(best.parameters[shape]),
             tokens=round(float(best.tokens[shape])),
             loss=self._loss(shape),

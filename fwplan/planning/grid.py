@@ -10,6 +10,7 @@ import numpy as np
 from fwplan.calibration import on_device
 from fwplan.estimators.memory import bytes_above
 from fwplan.estimators.speed import model_per_token, step_parts
+from fwplan.model.architecture import Dims
 from fwplan.planning.learned import corrections_of, time_ratio
 from fwplan.target import hardware
 from fwplan.vectorised import needed, peak_allocated
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
+    from fwplan.model.architecture import Architecture
     from fwplan.planning.space import Space
     from fwplan.spec import RunSpec, TrainSpec
     from fwplan.target import Target
@@ -34,7 +36,7 @@ class Grid:
         cost: how much a mode recomputes and leaves unfused, as a rank: stands in for a speed that is unknown.
         micro_seconds: middle of one micro-step's time; NaN where the speed is unknown.
         optimizer_seconds: and of the optimizer after them.
-        parameters: (shapes, 1), without positions.
+        parameters: (shapes, 1), as scaling laws count them.
         total_parameters: (shapes, 1).
         flops_per_token: (shapes, 1), of the model.
         watts: full board power; None: unknown.
@@ -62,9 +64,7 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     here = on_device(target.label, past)
     planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
-    model = space.modes[0].model
-    dims = model.sized(space.L, space.H, space.C)
-    total = model.parameters(dims)
+    T = space.modes[0].sequence_length
     speed = hardware(space.modes[0].train, target)
     return Grid(
         space,
@@ -72,9 +72,9 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
         np.array([_cost(mode.train) for mode in space.modes])[:, None, None] * np.ones(need.shape),
         micro,
         optimizer,
-        parameters=total - model.positions(dims),
-        total_parameters=total,
-        flops_per_token=model_per_token(model, dims, T=model.context_length),
+        parameters=space.of_shapes(lambda model, dims: model.capacity(dims)),
+        total_parameters=space.of_shapes(lambda model, dims: model.parameters(dims)),
+        flops_per_token=space.of_shapes(lambda model, dims: model_per_token(model, dims, T=T)),
         watts=speed.watts if speed else None,
     )
 
@@ -103,7 +103,11 @@ def _plane(
     space: Space, mode: RunSpec, target: Target, past: Sequence[Measurement], known: dict[Any, Any]
 ) -> tuple[Any, Any, Any]:
     """Return one mode's needed bytes, micro-step seconds and optimizer seconds, corrected by what was measured."""
-    peak = peak_allocated(mode, n_layer=space.L, n_head=space.H, n_embd=space.C, micro_batch_size=space.B)
+
+    def peak_of(model: Architecture, dims: Dims) -> Any:
+        return peak_allocated(mode.model_copy(update={"model": model}), dims, micro_batch_size=space.B)
+
+    peak = space.of_shapes(peak_of)
     speed = hardware(mode.train, target)
     micro, optimizer = _seconds(space, mode, speed, known)
     ratio = time_ratio(space, mode, past, speed, known)
@@ -125,11 +129,16 @@ def _needed(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -
 
 
 def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:
-    shape = (space.L.size, space.B.size)
+    shape = (space.shapes, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    # floats as seconds are: numpy is slow where integers meet them
-    dims = mode.model.sized(1.0 * space.L, 1.0 * space.H, 1.0 * space.C)
-    low, high = step_parts(mode.model, mode.train, speed, dims, B=1.0 * space.B, T=mode.sequence_length, known=known)
-    micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
-    return micro, optimizer
+    B, T = 1.0 * space.B, mode.sequence_length  # floats as seconds are: numpy is slow where integers meet them
+
+    def seconds_of(model: Architecture, dims: Dims) -> Any:
+        sizes = Dims(*(1.0 * size for size in dims))
+        low, high = step_parts(model, mode.train, speed, sizes, B=B, T=T, known=known.setdefault(model, {}))
+        micro, optimizer, _ = np.broadcast_arrays(*(np.sqrt(a * b) for a, b in zip(low, high, strict=True)), B)
+        return np.stack((micro, optimizer), axis=1)
+
+    both = space.of_shapes(seconds_of)
+    return both[:, 0], both[:, 1]

@@ -22,11 +22,12 @@ from fwplan.calibration import (
 from fwplan.estimators.speed import executed_per_token, middle, step_seconds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from fwplan.estimators.overhead import Range
     from fwplan.estimators.speed import Hardware
     from fwplan.measurement import Measurement
+    from fwplan.model.architecture import Architecture, Dims
     from fwplan.spec import RunSpec
 
 
@@ -38,20 +39,14 @@ class Places(Protocol):
         """The modes."""
 
     @property
-    def L(self) -> Any:  # noqa: N802
-        """Layers, an array of (shapes, 1)."""
-
-    @property
-    def H(self) -> Any:  # noqa: N802
-        """Heads, likewise."""
-
-    @property
-    def C(self) -> Any:  # noqa: N802
-        """Widths, likewise."""
-
-    @property
     def B(self) -> Any:  # noqa: N802
         """Micro-batches, an array of (1, micro-batches)."""
+
+    def of_shapes(self, count: Callable[[Architecture, Dims], Any]) -> Any:
+        """Return what is counted of every shape, (shapes, ...)."""
+
+    def rows_of(self, model: Architecture) -> list[int]:
+        """Return the shapes that are this model: one or none."""
 
     def spec(self, mode: int, shape: int, micro: int) -> RunSpec:
         """Return the run at this place."""
@@ -130,8 +125,7 @@ def time_ratio(
         return 1.0
     ratios = [m.step_seconds / _expected(m, speed, known) for m in alike]
     T = mode.sequence_length
-    dims = mode.model.sized(space.L, space.H, space.C)
-    work = executed_per_token(mode.model, mode.train, dims, T=T) * (1.0 * space.B * T)
+    work = space.of_shapes(lambda model, dims: executed_per_token(model, mode.train, dims, T=T)) * (1.0 * space.B * T)
     seen = _Seen(_within(work, [m.micro_step_flops for m in alike], COMPARABLE_FLOPS), ratios)
     ratio = np.ones(work.shape)
     found = seen.at(seen.anywhere)
@@ -154,9 +148,8 @@ def _places(space: Places, mode: RunSpec, runs: Sequence[Measurement]) -> dict[t
     index = space.modes.index(mode)
     for number, run in enumerate(runs):
         model, train = run.spec.model, run.spec.train
-        rows = np.flatnonzero((model.n_layer == space.L) & (model.n_head == space.H) & (model.n_embd == space.C))
         columns = np.flatnonzero(train.micro_batch_size == space.B)
-        for row in rows:
+        for row in space.rows_of(model):
             for column in columns:
                 place = int(row), int(column)
                 if shape_of(space.spec(index, *place)) == shape_of(run.spec):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.optimizer import saved_lines
-from fwplan.estimators.sizes import sizes
+from fwplan.estimators.memory import estimate_memory
+from fwplan.estimators.tape.lines import REMEMBERED
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
@@ -51,7 +51,7 @@ def checkpoint_bytes(spec: RunSpec) -> int:
 
     Tied weights are stored once. What is left out is tens of KiB: random states, step counts, names, the spec.
     """
-    return sum(line.bytes for line in saved_lines(sizes(spec), spec.train))
+    return sum(line.bytes for line in estimate_memory(spec).lines if line.name in REMEMBERED)
 
 
 def _cost(estimate: Estimate, request: Request) -> Interval | None:

@@ -33,6 +33,7 @@ class Request:
         target: the device.
         tokens: to train on; None: as many as hours and money allow.
         hours: the longest training time.
+        architecture: whose shapes are searched.
         context_length: tokens per sequence.
         vocab_size: of the tokenizer, padded.
         data: its unique tokens limit what repetition is worth.
@@ -50,6 +51,7 @@ class Request:
     target: Target
     tokens: int | None
     hours: float
+    architecture: str = "gpt2"
     context_length: int = 1024
     vocab_size: int = GPT2_VOCAB
     data: DataSpec | None = None

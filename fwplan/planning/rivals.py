@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def rivals(estimate: Estimate) -> Suggestion | None:
     """Return what to train on a run's tokens, in no more time than the upper end of its own.
 
-    Shape, batch, precision and mode are searched; context, vocabulary and text are the run's.
+    Shape, batch, precision and mode are searched; architecture, context, vocabulary and text are the run's.
     None where it names no device or no horizon, where its speed is unknown, or where it trains on several devices.
 
     Raises:
@@ -29,6 +29,7 @@ def rivals(estimate: Estimate) -> Suggestion | None:
             target=estimate.target,
             tokens=tokens,
             hours=seconds[1] / 3600,
+            architecture=spec.model.architecture,
             context_length=spec.sequence_length,
             vocab_size=spec.model.vocab_size,
             data=spec.data,

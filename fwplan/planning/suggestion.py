@@ -37,9 +37,9 @@ class Candidate:
 
     @cached_property
     def law_loss(self) -> float:
-        """The scaling law's loss in nats: what candidates are ranked by. Positions do not count as capacity."""
+        """The scaling law's loss in nats: what candidates are ranked by."""
         unique = self.spec.data.tokens if self.spec.data else None
-        return repeated_loss(self.estimate.parameters.non_position, self.tokens, unique)
+        return repeated_loss(self.estimate.parameters.capacity, self.tokens, unique)
 
     @property
     def tokens_per_parameter(self) -> float:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.markup import escape
 
-from fwplan.estimators.letters import letters
 from fwplan.estimators.phases import EVALUATION
+from fwplan.estimators.tape.mode import numbers_of
 from fwplan.render.figures import gib_range
 from fwplan.render.terminal import WIDTH
 from fwplan.units import GIB, gib
@@ -85,7 +85,7 @@ def _level_lines(name: str, size: str, meaning: str, status: str) -> Iterator[st
 
 def _in_numbers(formula: str, estimate: Estimate) -> str:
     """Return a formula with its letters replaced by this run's numbers, where that is short enough to read."""
-    numbers = letters(estimate.spec)
+    numbers = numbers_of(estimate.spec)
     text = re.sub(r"\b[A-Za-z]\b", lambda letter: str(numbers.get(letter.group(), letter.group())), formula)
     text = text.replace(" * ", "*")
     return text if len(text) <= _FORMULA and "*" in text else ""

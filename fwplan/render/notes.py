@@ -46,7 +46,8 @@ def wish_text(suggestion: Suggestion) -> str:
         goal = f"to an expected loss of {request.loss:g} nats{most}"
     timed = suggestion.pick.estimate.total_seconds is not None
     bound = f"{request.hours:g} h at most" if timed else "time unbounded: its speed is unknown"
-    return f"{goal}, {bound}, on {request.target.label}, context {request.context_length}"
+    kind = "" if request.architecture == "gpt2" else f", architecture {request.architecture}"
+    return f"{goal}, {bound}, on {request.target.label}, context {request.context_length}{kind}"
 
 
 def reason_texts(suggestion: Suggestion) -> Iterator[tuple[str, str]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fwplan.estimators.letters import letters, meaning
 from fwplan.estimators.phases import Phase
+from fwplan.estimators.tape.mode import meaning, numbers_of
 from fwplan.report.bars import bar_svg
 from fwplan.report.families import families
 from fwplan.report.html import Html, size, size_range, table, tag
@@ -117,7 +117,7 @@ def _tensor(line: Line) -> str:
 
 def _letters(estimate: Estimate) -> Html:
     """Return what the formulas' letters stand for in this run."""
-    numbers = [(name, value) for name, value in letters(estimate.spec).items() if len(name) == 1]
+    numbers = [(name, value) for name, value in numbers_of(estimate.spec).items() if len(name) == 1]
     said = ", ".join(f"{name} = {value:,}" for name, value in numbers)
     return tag("p", f"{said}. {meaning(estimate.spec)}", class_="small")
 

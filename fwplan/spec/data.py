@@ -6,7 +6,7 @@ from fwplan.fields import Count, Spec
 
 
 class DataSpec(Spec):
-    """Where the training text is and how many unique tokens it holds (None: unknown)."""
+    """The training text."""
 
-    path: str | None = None
-    tokens: Count | None = None
+    path: str | None = None  # parquet: file, folder or glob; or a folder of tokens
+    tokens: Count | None = None  # unique tokens; None: unknown

@@ -8,9 +8,9 @@ from fwplan.fields import Bytes, Spec
 
 
 class DeviceSpec(Spec):
-    """What trains. `total_bytes` is what the driver offers torch; `in_use_bytes` is taken by others (None: unknown)."""
+    """What trains."""
 
     type: Literal["cuda", "cpu", "mps"] = "cuda"
-    name: str | None = None
-    total_bytes: Bytes | None = None
-    in_use_bytes: Bytes | None = None
+    name: str | None = None  # "RTX 4070"
+    total_bytes: Bytes | None = None  # what the driver offers torch; None: by name
+    in_use_bytes: Bytes | None = None  # taken by others; None: a desktop on a GeForce

@@ -31,7 +31,7 @@ class ChunkedLoss(Spec):
     """The same loss of a chunk of tokens at a time: there is never more than a chunk of logits."""
 
     name: Literal["chunked"] = "chunked"
-    chunk_tokens: Count | None = None  # None: defaults.CHUNK_TOKENS
+    chunk_tokens: Count | None = None  # None: 1,024, at most a micro-batch's
 
     dtype: ClassVar[Literal["float32"]] = "float32"
     returns_logits: ClassVar[bool] = False

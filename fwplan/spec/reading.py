@@ -42,7 +42,7 @@ def check_version(document: Any, where: str) -> None:
 def spec_error(
     error: ValidationError,
     where: str,
-    hint: str = "see the README's table of spec.json's fields",
+    hint: str = "see docs/spec-reference.md",
     *,
     document: Any = None,
 ) -> FwplanError:

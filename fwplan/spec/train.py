@@ -25,25 +25,26 @@ class TrainSpec(Spec):
 
     micro_batch_size: Count  # B: sequences per forward on one device
     sequence_length: Count | None = None  # tokens per training sequence; None: the model's context_length
-    grad_accum_steps: Count = 1
-    dtype: Dtype = "bfloat16"  # bfloat16 and float16: autocast over fp32 weights
-    tf32: bool = False  # fp32 products on TF32 tensor cores: torch.set_float32_matmul_precision("high")
+    grad_accum_steps: Count = 1  # micro-batches per step and process
+    dtype: Dtype = "bfloat16"  # bfloat16 and float16: autocast over fp32 weights; pure_bfloat16: the weights too
+    tf32: bool = False  # fp32 products on TF32 tensor cores (Ampere on): set_float32_matmul_precision("high")
     compile: bool = True  # torch.compile
     attention: Literal["flash", "efficient", "math"] = "flash"
     loss: AnyLoss = FullLoss()
-    checkpointing: Literal["none", "block"] = "none"
+    checkpointing: Literal["none", "block"] = "none"  # "block": recomputed in backward
     checkpoint_every: Count = 1  # with checkpointing "block": every n-th block is recomputed
     optimizer: AnyOptimizer = AdamW()
     expandable_segments: bool = False  # PYTORCH_ALLOC_CONF=expandable_segments:True; CUDA on Linux
     grad_clip: Amount = 1.0  # 0: no clipping
     eval_micro_batch_size: Count | None = None  # None: micro_batch_size
     parallel: AnyParallel = Alone()
-    max_steps: Count | None = None
-    max_tokens: Count | None = None
+    max_steps: Count | None = None  # this or max_tokens
+    max_tokens: Count | None = None  # steps are rounded up
     schedule: AnySchedule = Cosine()
     eval_interval: Count | None = None  # steps between evaluations; None: a twentieth of the run, at most 1,000
     eval_batches: Count = 20  # micro-batches per evaluation
     checkpoint_interval: Count | None = None  # steps between saved checkpoints; None: eval_interval
+    # "windows": sequences drawn at random places; "documents": whole ones in random order, every token once an epoch
     shuffle: Literal["windows", "documents"] = "windows"
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1337
 

@@ -42,11 +42,16 @@ def _measured(target, spec, *, allocated, slower):
 
 
 @pytest.fixture
-def searched(monkeypatch, target):
+def searched(monkeypatch, target, architecture):
     monkeypatch.setattr(space, "WIDTHS", (256, 768, 1280))
     monkeypatch.setattr(space, "DEPTHS", (4, 12, 20))
     monkeypatch.setattr(space, "MICRO_BATCHES", (1, 4, 16))
-    return space.space_of(Request(target, 10_000_000_000, 168.0))
+    return space.space_of(Request(target, 10_000_000_000, 168.0, architecture=architecture))
+
+
+@pytest.fixture(params=["gpt2", "llama", "nanochat", "pythia"])
+def architecture(request):
+    return request.param
 
 
 @pytest.fixture(params=["nothing", "one run", "runs of several sizes and modes"])

@@ -3,7 +3,8 @@
 Where blocks are not alike, each is run: their depth is part of the mode.
 
 With checkpointing of every n-th block the model is groups of n: a recomputed block, and above it n - 1 that keep what
-they computed; the top group has only A of these. Letters: L blocks, g groups, k = n - 1, A.
+they computed; the top group has only A of these, one at least, or is the recomputed block alone: which of the two is
+the mode's. Letters: L blocks, g groups, k = n - 1, A.
 
 A count may be nought or even less: with one block, the bottom one, the middle (-1 times) and the top one add up to one.
 What must not be read then is a moment inside a block that is not run, which its event says.
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 
     Make = Callable[[int, Size], Mapping[str, Leaf]]  # the weights of a layer, behind which so many equal ones stand
 
-Recompute = Literal["none", "every block", "every n-th block"]
+Recompute = Literal["none", "every block", "every n-th block", "every n-th block and the topmost"]
+EVERY_NTH: tuple[Recompute, Recompute] = ("every n-th block", "every n-th block and the topmost")
 
 
 L, g, k, A = (letter(name) for name in "LgkA")
@@ -76,23 +78,28 @@ def stack(make: Make, recompute: Recompute) -> tuple[Stretch, ...]:
     def one(count: Size = ONE, *, recomputed: bool = recompute != "none") -> One:
         return One(make(0, count), recomputed)
 
-    if recompute != "every n-th block":
+    if recompute in {"none", "every block"}:
         return (
             Stretch(Phase.BOTTOM_BLOCK_BACKWARD, (one(),)),
             Stretch(Phase.MIDDLE_BLOCKS_BACKWARD, (Many(L - 2, (one(L - 2),)),)),
             Stretch(Phase.TOP_BLOCK_BACKWARD, (one(),)),
         )
+    kept = partial(one, recomputed=False)
+    rest = k - 1  # the first that is kept stands alone: compiled, a norm behind a recomputed block keeps less
+    top: tuple[One | Many, ...] = (one(),)
+    if recompute == "every n-th block":
+        # the last stands alone: in the forward, where autocast's copies pile up, it is the widest
+        top = (*top, kept(), Many(A - 2, (kept(A - 2),)), Many(ONE, (kept(),), exists=A - 1))
     return (
-        Stretch(Phase.BOTTOM_BLOCK_BACKWARD, (one(), Many(k, (one(k, recomputed=False),), exists=g - 1))),
+        Stretch(
+            Phase.BOTTOM_BLOCK_BACKWARD,
+            (one(), Many(ONE, (kept(),), exists=g - 1), Many(rest, (kept(rest),), exists=g - 1)),
+        ),
         Stretch(
             Phase.MIDDLE_BLOCKS_BACKWARD,
-            (Many(g - 2, (one(g - 2), Many(k, (one((g - 2) * k, recomputed=False),)))),),
+            (Many(g - 2, (one(g - 2), kept(g - 2), Many(rest, (kept((g - 2) * rest),)))),),
         ),
-        # the last of the A stands alone: in the forward, where autocast's copies pile up, it is the widest
-        Stretch(
-            Phase.TOP_BLOCK_BACKWARD,
-            (one(), Many(A - 1, (one(A - 1, recomputed=False),)), Many(ONE, (one(recomputed=False),), exists=A)),
-        ),
+        Stretch(Phase.TOP_BLOCK_BACKWARD, top),
     )
 
 
@@ -141,4 +148,4 @@ def _run(ops: Eager, part: One, block: Block, x: Tensor) -> Tensor:
     def run(x: Tensor) -> Tensor:
         return block(x, part.weights, part.layer)
 
-    return ops.checkpoint(run, x) if part.recomputed and ops.tape.training else run(x)
+    return ops.block_output(ops.checkpoint(run, x) if part.recomputed and ops.tape.training else run(x))

@@ -178,7 +178,7 @@ class Eager(Elementwise):
         windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
         and values, which are repeated for each of them where the kernel takes no fewer heads of them.
         """
-        if grouped and (windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)):
+        if grouped and self.repeats(windowed=windowed):
             k, v = (self.repeated(x, q.shape) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
@@ -188,6 +188,10 @@ class Eager(Elementwise):
             return attention.by_formula(self, q, k, v, n_head, p, repeated=grouped)
         flash = self.kernel == "flash" and mask is None
         return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask, grouped=grouped)
+
+    def repeats(self, *, windowed: bool) -> bool:
+        """Return whether the kernel takes as many heads of keys and values as of queries alone."""
+        return windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)
 
     def repeated(self, x: Tensor, shape: Shape) -> Tensor:
         """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D): a copy."""
@@ -219,6 +223,18 @@ class Eager(Elementwise):
         out = Tensor(self.tape.save("log-probabilities", shape, dtype), shape, dtype)
         kept = self.tape.keep(out.storage)
         return self.tape.op([logits], out, self.one_gradient("logits", shape, dtype, kept), kept)
+
+    def returned(self, logits: Tensor) -> Tensor:
+        """Return logits that the forward returns beside the loss."""
+        return logits
+
+    def output(self, x: Tensor) -> Tensor:
+        """Return what the trunk returns to a loss of its own."""
+        return x
+
+    def block_output(self, x: Tensor) -> Tensor:
+        """Return a block's output."""
+        return x
 
     def watch(self, x: Tensor, call: Callable[[], None]) -> Tensor:
         """Return x; call is called when backward comes through here."""

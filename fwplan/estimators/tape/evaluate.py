@@ -36,6 +36,11 @@ def widest(moments: Moments, numbers: Mapping[str, int]) -> dict[Phase, tuple[in
     return found
 
 
+def largest(moments: Moments, numbers: Mapping[str, int]) -> int:
+    """Return the bytes of the widest moment that the run has."""
+    return max(total for _, total in widest(moments, numbers).values())
+
+
 def _totals(moments: Moments, numbers: Mapping[str, int]) -> Ints:
     """Return the bytes of every moment, each tensor rounded as the device's allocator does."""
     values = moments.evaluate(**numbers)

@@ -23,6 +23,7 @@ _PERSISTENT = {
     "batch": "token ids and targets",
     "logits held by the caller": "the caller",
 }
+REMEMBERED = frozenset({"weights", "AdamW moments", "AdamW moments, 8 bits", "SGD momentum"})  # from run to run
 _SAVED = "kept for backward by autograd; traced op by op"
 _MADE = "made and let go of by an op; traced op by op"
 

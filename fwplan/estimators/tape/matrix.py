@@ -154,8 +154,8 @@ def _alive(events: Sequence[Event], at: Sequence[int], kinds: Sequence[Kind], co
 def _in_bytes(alive: Ints, kinds: Sequence[Kind], counted: Sequence[Monomial]) -> Ints:
     """Return each moment as a polynomial with no negative letters: (moments, coefficients).
 
-    A count is at least one (of the blocks, of their groups, of those kept in a group) or nought (A): with L = 1 + L'
-    no L' is negative, so that a moment whose coefficients are all at least another's exceeds it everywhere.
+    A count of blocks, of their groups, of those kept in a group is at least one: with L = 1 + L' no L' is negative, so
+    that a moment whose coefficients are all at least another's exceeds it everywhere.
     """
     shifts = [_shifted(monomial) for monomial in counted]
     counts = list(dict.fromkeys(part for shift in shifts for part in shift))
@@ -171,12 +171,8 @@ def _in_bytes(alive: Ints, kinds: Sequence[Kind], counted: Sequence[Monomial]) -
 
 
 def _shifted(monomial: Monomial) -> Counter[Monomial]:
-    """Return the terms of a monomial in which each letter but A is one more than another."""
-    always = tuple(letter for letter in monomial if letter == "A")
-    others = [letter for letter in monomial if letter != "A"]
-    return Counter(
-        tuple(sorted((*always, *part))) for size in range(len(others) + 1) for part in combinations(others, size)
-    )
+    """Return the terms of a monomial in which each letter is one more than another."""
+    return Counter(part for size in range(len(monomial) + 1) for part in combinations(monomial, size))
 
 
 def _frontier(rows: Sequence[int], values: Ints, runs: Sequence[tuple[Size, ...]]) -> list[int]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.dtypes import DTYPES, FLOAT32, INT64
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape.blocks import Recompute, one_by_one, run_blocks, stack
 from fwplan.estimators.tape.chunked import chunked_loss
 from fwplan.estimators.tape.eager import Eager
+from fwplan.estimators.tape.fused import Fused
+from fwplan.estimators.tape.graph import GraphTape
 from fwplan.estimators.tape.size import ONE, letter
 from fwplan.estimators.tape.tape import Tape
 from fwplan.model.architecture import Dims
@@ -27,6 +29,18 @@ if TYPE_CHECKING:
 
 B, T, V, E = (letter(name) for name in "BTVE")
 DIMS = Dims(*(letter(name) for name in Dims._fields))
+
+
+class Compiled(NamedTuple):
+    """What decides a mode of torch.compile.
+
+    Attributes:
+        donated: whether the backward writes over what the forward has saved, where nobody else holds it.
+        pads: whether V is padded to a multiple of 8 for a product.
+    """
+
+    donated: bool
+    pads: bool
 
 
 @dataclass(frozen=True)
@@ -47,6 +61,7 @@ class Mode:
     trains: bool
     evaluates: bool
     cuda: bool
+    compiled: Compiled | None = None  # None: torch runs op by op
 
 
 def record(mode: Mode) -> tuple[list[Event], set[str]]:
@@ -62,11 +77,22 @@ def record(mode: Mode) -> tuple[list[Event], set[str]]:
     return program.tape.events[: program.end], program.tape.kept
 
 
+def _machine(mode: Mode) -> tuple[Tape, Eager]:
+    """Return the tape of a mode, and the ops that run on it."""
+    weights, products = DTYPES[mode.precision]
+    if mode.compiled is None:
+        tape = Tape(weights, products, cuda=mode.cuda)
+        return tape, Eager(tape, mode.kernel)
+    graph = GraphTape(weights, products, cuda=mode.cuda)
+    padded = frozenset({V} if mode.compiled.pads else ())
+    return graph, Fused(graph, mode.kernel, donated=mode.compiled.donated, padded=padded)
+
+
 class _Program:
     def __init__(self, mode: Mode) -> None:
         self.mode = mode
-        self.tape = tape = Tape(*DTYPES[mode.precision], cuda=mode.cuda)
-        self.ops = Eager(tape, mode.kernel)
+        self.tape, self.ops = _machine(mode)
+        tape = self.tape
         model = mode.model
         tape.autocast &= model.autocasts
         self.weights = {
@@ -135,7 +161,7 @@ class _Program:
         if self.mode.returns_logits and tape.training:
             loss = self._nanogpt_forward(idx, phase)
         elif self.mode.loss == "chunked":
-            loss = chunked_loss(tape, self._hidden(idx, phase), self.head)
+            loss = chunked_loss(tape, ops.output(self._hidden(idx, phase)), self.head)
         else:
             loss = self._full_loss(self._logits(self._hidden(idx, phase)))
         return ops.pointwise(loss, "loss")
@@ -154,7 +180,7 @@ class _Program:
         logits = self._logits(x)
         if self.widens:  # head(x).float(): what is returned is wide, and the narrow ones have no name
             logits = self.ops.cast(logits, FLOAT32, "logits in fp32")
-        loss = self.ops.cross_entropy(logits)
+        loss = self.ops.cross_entropy(self.ops.returned(logits))
         if self.mode.keeps_logits:
             logits.storage.rename(HELD)
             self.held[:] = [logits]

@@ -376,15 +376,20 @@ class Tape:
         waiting = to.buffers[slot]
         if gradient is not None and waiting is None:
             to.buffers[slot] = gradient
-        elif gradient is not None and waiting is not None and (waiting.view or _is_shared(waiting.storage)):
-            to.buffers[slot] = self.make("sum of the tied gradients", waiting.shape, waiting.dtype)
+        elif gradient is not None and waiting is not None:
+            to.buffers[slot] = self.summed(waiting, gradient)
         if isinstance(to, Leaf):
             to.due -= 1
             if not to.due:
                 self._arrived(to)
 
-    @staticmethod
-    def _arrived(leaf: Leaf) -> None:
+    def summed(self, waiting: Tensor, gradient: Tensor) -> Tensor:  # noqa: ARG002  # it is let go of by who calls
+        """Return the sum of two gradients of one tensor: in place of the first, where autograd may."""
+        if waiting.view or _is_shared(waiting.storage):
+            return self.make("sum of the tied gradients", waiting.shape, waiting.dtype)
+        return waiting
+
+    def _arrived(self, leaf: Leaf) -> None:
         """Hand over a weight's gradient: the first of a step becomes .grad, the others are added to it in place."""
         gradient, leaf.buffers[0] = leaf.buffers[0], None
         if leaf.grad is None and gradient is not None:

@@ -8,15 +8,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from fwplan.estimators.dtypes import INT64
 from fwplan.estimators.tape.attention import STATISTICS
 from fwplan.estimators.tape.eager import Eager
+from fwplan.estimators.tape.elementwise import shape_of
 from fwplan.estimators.tape.size import ONE
-from fwplan.estimators.tape.tape import Node, Tape
+from fwplan.estimators.tape.tape import Node, Tape, Tensor
 
 if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage, Tensor
+    from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage
 
 OpKind = Literal["pointwise", "view", "weight", "product", "attention"]
 
@@ -29,10 +31,11 @@ class Product(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Causal attention: heads of queries, and their width together."""
+    """Causal attention: heads of queries, their width together, and whether each token looks back only so far."""
 
     heads: Size
     width: Size
+    windowed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +45,7 @@ class Op:
     Attributes:
         kind: "pointwise" computes on what each token has, norms among them; "weight" on weights alone, such as a cast.
         reads: the tensors of tokens that it takes.
-        out: what it returns.
+        out: what it returns, and by which node.
         made: what its forward makes, its output among it; a view makes nothing.
         kept: what its backward reads beside the gradient of its output.
         gradients: what its backward makes: those of its inputs, and what it needs for them.
@@ -50,7 +53,7 @@ class Op:
 
     kind: OpKind
     reads: tuple[Tensor, ...]
-    out: Storage
+    out: Tensor
     made: tuple[Storage, ...]
     kept: tuple[Storage, ...]
     gradients: tuple[Storage, ...]
@@ -80,7 +83,7 @@ class Listing(Tape):
 
     def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, which no op makes."""
-        leaf = super().weight(shape, count, dtype)
+        leaf = super().weight(shape_of(shape), count, dtype)
         self._made.clear()
         return leaf
 
@@ -100,19 +103,25 @@ class Listing(Tape):
         keeps = tuple(kept or ())
         backward([out.alias() for _ in range(outputs)])
         gradients, self._made = self._made, []
+        if any(x.node is not None for x in taken):
+            out.node = Node([], backward, outputs, None)
         self.ops.append(
             Op(
                 kind=_kind(out, reads),
                 reads=tuple(reads),
-                out=out.storage,
+                out=Tensor(out.storage, out.shape, out.dtype, out.node),
                 made=tuple(made),
                 kept=keeps,
                 gradients=tuple(gradients),
             )
         )
-        if any(x.node is not None for x in taken):
-            out.node = Node([], backward, outputs, None)
         return out
+
+    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
+        """Return a buffer, which no op makes."""
+        leaf = super().buffer(shape, dtype)
+        self._made.clear()
+        return leaf
 
     def call_last(self, kind: OpKind) -> None:
         """Say what the last op was, where its inputs do not tell."""
@@ -144,24 +153,38 @@ class Listed(Eager):
         self._multiply(weight, bias)
         return super().layer_norm(x, weight, bias, name=name, keeps=keeps)
 
+    def rms_norm(self, x: Tensor, weight: Leaf | None = None, *, name: str = "RMSNorm", keeps: str) -> Tensor:
+        """Return x over its root mean square."""
+        self._multiply(weight)
+        return super().rms_norm(x, weight, name=name, keeps=keeps)
+
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, windowed: bool = False,
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        n_head: Size,
+        dropout: float = 0.0,
+        windowed: bool = False,
         grouped: bool = False,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
         out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed, grouped=grouped)
         self.listing.call_last("attention")
-        self.attentions.append(Attention(n_head, q.shape[-1]))
+        self.attentions.append(Attention(n_head, q.shape[-1], windowed))
         return out
 
-    def _multiply(self, weight: Leaf, bias: Leaf | None) -> None:
-        self.multiplied |= {weight} if bias is None else {weight, bias}
+    def _multiply(self, *weights: Leaf | None) -> None:
+        self.multiplied |= {weight for weight in weights if weight is not None}
 
 
 def of_tokens(storage: Storage) -> bool:
-    """Return whether a tensor holds something for every token, and more than a statistic: traffic worth counting."""
+    """Return whether a tensor holds channels of every token: traffic worth counting, as statistics and ids are not."""
     kind = storage.kind
-    return kind.name != STATISTICS and any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
+    if kind.name == STATISTICS or kind.dtype == INT64:
+        return False
+    return any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
 
 
 def _kind(out: Tensor, reads: list[Tensor]) -> OpKind:
