@@ -168,7 +168,7 @@ def step_parts(
 
         work = work_of(model.structure(T))
         whole, block = work.weights_of(n), work.of_block(n, compiled=train.compile)
-        matrices = [(outs, ins, times * n.L) for outs, ins, times in block.products]
+        matrices = [(outs, ins, times * block.times) for outs, ins, times in block.products]
         weights = Weights(whole.elements, whole.tensors, matrices)
 
         def parts(card: Card) -> tuple[Any, Any]:

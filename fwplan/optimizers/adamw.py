@@ -39,7 +39,6 @@ class AdamW(Optimizer):
         "AdamW moments": (
             "Kingma & Ba 2014, Loshchilov & Hutter 2017: two moments, each of the weight's shape and dtype"
         ),
-        "step counts": "torch.optim: one for each weight",
     }
 
     @property

@@ -61,10 +61,10 @@ class Optimizer(Spec):
     def state_of(self, tape: Tape, leaf: Leaf, shards: int) -> Iterator[Storage]:
         """Yield what it remembers of one weight."""
 
-    def step(self, tape: Tape) -> None:
-        """Take a step, group by group as torch has them: weights that decay first."""
+    def step(self, tape: Tape, leaves: Sequence[Leaf]) -> None:
+        """Take a step over these weights, group by group as torch has them: those that decay first."""
         for decays in (True, False):
-            self.update(tape, [leaf for leaf in tape.leaves if leaf.is_matrix is decays], decays=decays)
+            self.update(tape, [leaf for leaf in leaves if leaf.is_matrix is decays], decays=decays)
 
     @abstractmethod
     def update(self, tape: Tape, group: Sequence[Leaf], *, decays: bool) -> None:

@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 # What a name stands for, where autograd's graph does not say it: what outlives a step, and where it is from.
 _PERSISTENT = {
     "weights": "one element a parameter",
+    "step counts": "torch.optim: one for each weight",
     "buffers": "what lies beside the weights and is not trained, such as tables of rotary positions",
     "batch": "token ids and targets",
     "logits held by the caller": "the caller",
 }
-REMEMBERED = frozenset({"weights", "AdamW moments", "AdamW moments, 8 bits", "SGD momentum"})  # from run to run
 _SAVED = "kept for backward by autograd; traced op by op"
 _MADE = "made and let go of by an op; traced op by op"
 

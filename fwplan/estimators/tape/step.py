@@ -119,7 +119,10 @@ class _Program:
         model, recompute = self.mode.model, self.mode.recompute
 
         def make(layer: int, count: Size) -> dict[str, Leaf]:
-            return self._made(model.block(DIMS, layer), count)
+            made = self._made(model.block(DIMS, layer), count)
+            for name, leaf in made.items():
+                leaf.multiplies = leaf.is_matrix and name not in model.looked_up
+            return made
 
         return stack(make, recompute) if model.alike else one_by_one(make, model.n_layer, recompute)
 
@@ -149,7 +152,7 @@ class _Program:
         del loss, edge
         tape.phase = Phase.OPTIMIZER_STEP
         tape.make("norm of all gradients", (), FLOAT32)
-        self.mode.optimizer.step(tape)
+        self.mode.optimizer.step(tape, tape.leaves)
         self.end = len(tape.events)
 
     def _batch(self, shape: Shape) -> tuple[Tensor, Tensor]:
