@@ -60,7 +60,7 @@ class Nanochat(Architecture):
     autocasts: ClassVar[bool] = False
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
-    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64)
+    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64, deepest=34)  # d34 is the largest published
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
