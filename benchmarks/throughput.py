@@ -3,7 +3,8 @@
     python benchmarks/throughput.py
 
 published.jsonl (gollem, one GPU) and throughput.jsonl (llm-foundry, 8 GPUs with FSDP; figures per GPU) hold the rows
-with their sources. The constants of fwplan/estimators/kernels.py were fitted to every other row, by id.
+with their sources. The constants of fwplan/estimators/kernels.py were fitted to every other row, by id, all of GPT-2's
+kind; throughput_llama.jsonl's have been fitted to by nothing.
 """
 
 from __future__ import annotations
@@ -54,6 +55,12 @@ def throughput_rows() -> list[ThroughputRow]:
     return [_row(case, fitted=i % 2 == 0 and not case.get("unseen")) for i, case in enumerate(cases)]
 
 
+def llama_rows() -> list[ThroughputRow]:
+    """Return the published speeds of llamas beside their predictions; the constants have seen GPT-2s alone."""
+    with (HERE / "throughput_llama.jsonl").open(encoding="utf-8") as lines:
+        return [_row(json.loads(line), fitted=False) for line in lines]
+
+
 def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
     spec = parse_spec(case["spec"], case["id"])
     if "gpus" in case:
@@ -90,6 +97,7 @@ def main() -> None:
     halves = {
         "fitted": summary([r for r in rows if r.fitted]),
         "not seen by the fit": summary([r for r in rows if not r.fitted]),
+        "llama, not seen by the fit": summary(llama_rows()),
     }
     cells = [
         (name, str(s["rows"]), f"{s['median']:.1%}", f"{s['p90']:.1%}", f"{s['worst']:.1%}", str(s["in_interval"]))

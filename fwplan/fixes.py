@@ -66,10 +66,15 @@ def fixes(before: Estimate, measurements: Sequence[Measurement]) -> list[Fix]:
     """
     if before.memory is None:
         return []
-    found = [_tried(before, change, measurements) for change in _changes(before)]
+    found = [_tried(before, change, measurements) for change in _changes(before) if _suits(change.spec)]
     if before.verdict == "does_not_fit" and not any(fix.fits for fix in found):
         found += _together(before, measurements)
     return sorted(found, key=_order)
+
+
+def _suits(spec: RunSpec) -> bool:
+    """Return whether the model has a place for the recipe: a changed spec is not checked again."""
+    return spec.model.misfit(spec.train) is None
 
 
 def _order(fix: Fix) -> tuple[bool, bool, float, int, int]:
@@ -213,7 +218,8 @@ def _popular_but_useless(spec: RunSpec) -> Iterator[_Change]:
 
 def _together(before: Estimate, measurements: Sequence[Measurement]) -> Iterator[Fix]:
     """Yield several changes at once, for a run that no single one saves: of its micro-batches the largest that fits."""
-    spec, chunked = before.spec, _CHUNKED if before.spec.train.loss.name == "full" else {}
+    spec = before.spec
+    chunked = _CHUNKED if spec.train.loss.name == "full" and _suits(spec.but(**_CHUNKED)) else {}
     prefix = "chunked, " if chunked else ""
     for ending, more, level in (("", {}, _SEVERAL), (", checkpointed", {"checkpointing": "block"}, _SEVERAL + 1)):
         for micro, accumulation in _halved(spec):

@@ -74,6 +74,7 @@ ONLY_IN = {
     "tiktoken": ("data",),
     "rich": ("render", "train/log.py"),
     "typer": ("cli",),
+    "yaml": ("configs/documents",),
 }
 
 

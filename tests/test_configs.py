@@ -692,7 +692,7 @@ def test_hugging_face_configs_that_are_refused(load, change, message):
         ({"scale_attn_by_inverse_layer_idx": True, "torch_dtype": "float16", "bos_token_id": 50256}, []),
         ({"n_kv_head": 4, "rotary": True}, ["n_kv_head = 4", "rotary = True"]),
         ({"n_kv_head": 16, "rotary": False, "mlp_ratio": 4}, []),
-        ({"model_type": "llama", "n_inner": 2048}, ["model_type 'llama'", "n_inner 2048"]),
+        ({"model_type": "t5", "n_inner": 2048}, ["model_type 't5'"]),
     ],
 )
 def test_what_hugging_face_sets_otherwise_is_not_counted(load, change, refused):

@@ -25,10 +25,14 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG",
-            help="nanoGPT's config.py, or train.py and then a config, train_gpt2.py, or a .json: plan, spec, HF's; "
-            "and --key=value as nanoGPT takes them.",
+            help="nanoGPT's config.py, or train.py and then a config; train_gpt2.py, nanochat's base_train.py, "
+            "autoresearch's train.py, minimind's train_pretrain.py; a .json: plan, spec, Hugging Face's; "
+            "litgpt's .yaml; torchtitan's .toml. And --key=value as nanoGPT takes them.",
         ),
     ] = None,
+    nanochat: Annotated[
+        bool, typer.Option("--nanochat", help="No file: nanochat's base_train.py with these arguments, depth=24.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory, - from a pipe: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
@@ -47,10 +51,11 @@ def explain(
     import fwplan
     from fwplan.cli.nanogpt_words import files_and_settings
     from fwplan.commands.common import refuse_output
+    from fwplan.configs import NANOCHAT
     from fwplan.render.explain import explain_lines
     from fwplan.render.terminal import show
 
-    config, overrides = files_and_settings(words or [], context)
+    config, overrides = (NANOCHAT, words or []) if nanochat else files_and_settings(words or [], context)
     if log is not None:
         if any(option for option in (fix, output, trace, snapshot, html)):
             raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
@@ -79,7 +84,7 @@ def explain(
 
 
 def _explain_log(
-    log: Path, config: Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
+    log: Path, config: str | Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
     as_json: bool,
 ) -> None:  # fmt: skip
     import fwplan

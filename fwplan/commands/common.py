@@ -82,7 +82,7 @@ def _listed(unknown: Sequence[Unknown]) -> Iterator[str]:
 def _way_out(loaded: LoadedConfig, again: Callable[[Sequence[str]], str]) -> str:
     """Return what to do next: the command that says what is unknown; where that is no use, what knows any model."""
     if any(one.value is None for one in loaded.unknown):
-        return "only GPT-2's structure is counted; fwplan.trace(model, step, optimizer) measures any: docs/guide.md"
+        return "what it has is not counted here; fwplan trace script.py:step measures any model: docs/guide.md"
     return f"say it: {again([f'--{key}={value}' for key, value in dict(_said(loaded)).items()])}"
 
 

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplan.configs.json_files import read_json
+from fwplan.configs.documents.json_files import read_json
+from fwplan.configs.documents.toml_files import read_toml
 from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
+from fwplan.configs.nanochat.base_train import COMMAND as NANOCHAT
+from fwplan.configs.nanochat.base_train import read_command
 from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
 from fwplan.errors import FwplanError
@@ -18,9 +21,9 @@ from fwplan.spec import RunSpec, parse_spec
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["LoadedConfig", "Unknown", "load_config"]
+__all__ = ["NANOCHAT", "LoadedConfig", "Unknown", "load_config"]
 
-MAX_JSON_BYTES = 1024 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -80,17 +83,29 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     Raises:
         FwplanError: the file cannot be read, is of no known kind, contradicts itself or describes no possible run.
     """
-    path, script, overrides = _files(Path(path), overrides)
     if world_size < 1:
         raise FwplanError(f"world_size must be at least 1, not {world_size}", hint="the number of processes that train")
+    if str(path) == NANOCHAT:
+        reading = read_command(overrides, world_size)
+        settle_learning_rate(reading)
+        return _loaded(reading, Path("nanochat"), "")
+    path, script, overrides = _files(Path(path), overrides)
     _require_file(path)
     if path.suffix == ".py":
         source = _read(path, MAX_SOURCE_BYTES)
         reading = read_python_file(source, str(path), overrides, world_size, script)
         settle_learning_rate(reading)
     elif path.suffix == ".json":
-        source = _read(path, MAX_JSON_BYTES)
+        source = _read(path, MAX_DOCUMENT_BYTES)
         reading = read_json(source, str(path), overrides, world_size)
+    elif path.suffix in {".yaml", ".yml"}:
+        from fwplan.configs.documents.yaml_files import read_yaml  # noqa: PLC0415  # PyYAML, for who names such a file
+
+        source = _read(path, MAX_DOCUMENT_BYTES)
+        reading = read_yaml(source, str(path), overrides, world_size)
+    elif path.suffix == ".toml":
+        source = _read(path, MAX_DOCUMENT_BYTES)
+        reading = read_toml(source, str(path), overrides, world_size)
     else:
         raise FwplanError(
             f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"

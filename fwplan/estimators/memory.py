@@ -58,9 +58,7 @@ def unsupported(spec: RunSpec) -> str | None:
         return train.parallel.unsupported
     if spec.device is not None and spec.device.type == "mps":
         return "memory on Apple GPUs (mps) is not modelled yet"
-    if train.compile and spec.model.architecture != "gpt2":
-        return f"torch.compile of {spec.model.architecture!r} is not modelled yet"
-    return None
+    return spec.model.misfit(train)
 
 
 def estimate_memory(spec: RunSpec) -> Memory:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
 
 from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocabulary, Width
 from fwplan.model.growth import Growth
@@ -64,6 +64,15 @@ class Blocks(Protocol):
 
 
 Names = list["Tensor"]
+Sharing = Literal["own", "one", "several"]
+STANDS_FOR: dict[Sharing, tuple[int, int]] = {"own": (1, 1), "one": (2, 1), "several": (4, 2)}  # heads, key-value heads
+
+
+def sharing(n_head: int, n_kv_head: int | None) -> Sharing:
+    """Return whether heads have keys and values of their own, all share one head of them, or several share each."""
+    if n_kv_head in {None, n_head}:
+        return "own"
+    return "one" if n_kv_head == 1 else "several"
 
 
 class Architecture(Spec):

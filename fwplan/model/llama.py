@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from fwplan.estimators.dtypes import FLOAT32
 from fwplan.estimators.tape.rotary import TABLES, rotary
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
 from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
@@ -47,9 +47,8 @@ class Llama(Architecture):
     )  # fmt: skip
     embedding: ClassVar[str] = "trunk.embed_tokens.weight"
     stack: ClassVar[str] = "trunk.layers"
-    grow: ClassVar[Growth] = Growth(
-        most=128
-    )  # Llama 3.2 1B's heads; from Qwen3 0.6B's width over depth to that of Llama 2 7B
+    # Llama 3.2 1B's heads; from Qwen3 0.6B's width over depth to that of Llama 2 7B
+    grow: ClassVar[Growth] = Growth(most=128)
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -64,13 +63,8 @@ class Llama(Architecture):
             raise ValueError(f"a head is {self.dims.D} wide: rotary positions turn pairs, so it must be even")
         return self
 
-    @property
-    def grouped(self) -> bool:
-        """Whether several heads of queries share one of keys and values."""
-        return self.n_kv_head not in {None, self.n_head}
-
     def _kinds(self, T: int, /) -> tuple[Any, ...]:
-        return (*super()._kinds(T)[:-2], 2 if self.grouped else 1, 1)
+        return (*super()._kinds(T)[:-2], *STANDS_FOR[sharing(self.n_head, self.n_kv_head)])
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
         """Return the sizes for depth L, H heads and width C.
@@ -137,7 +131,7 @@ class Llama(Architecture):
         q = self._positioned(ops, x, w, "q", (n.H, n.D), tables)
         k = self._positioned(ops, x, w, "k", (n.G, n.D), tables)
         v = ops.linear(x, *_of(w, "self_attn.v_proj"), keeps=_INPUTS, makes="q, k, v")
-        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout, grouped=self.grouped)
+        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout, sharing=sharing(self.n_head, self.n_kv_head))
         y = ops.linear(y, *_of(w, "self_attn.o_proj"), keeps="attention outputs", makes="attention projection")
         return ops.dropout(y, self.dropout, "attention projection after dropout")
 

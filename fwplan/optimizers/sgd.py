@@ -54,7 +54,12 @@ class SGD(Optimizer):
         if not self.weight_decay or not decays:
             return
         if self.implementation == "foreach":
-            _ = [tape.new("decayed gradients", leaf.tensor.shape, leaf.tensor.dtype, leaf.count) for leaf in group]
+            for dtype in dict.fromkeys(
+                leaf.tensor.dtype for leaf in group
+            ):  # torch takes one after the other
+                alike = (leaf for leaf in group if leaf.tensor.dtype == dtype)
+                made = [tape.new("decayed gradients", leaf.tensor.shape, dtype, leaf.count) for leaf in alike]
+                made.clear()
         elif self.implementation == "for_loop":
             for leaf in group:
                 tape.new("decayed gradients", leaf.tensor.shape, leaf.tensor.dtype)

@@ -6,7 +6,7 @@ import pytest
 
 sys.path.insert(0, str(Path("benchmarks").resolve()))
 
-from throughput import summary, throughput_rows
+from throughput import llama_rows, summary, throughput_rows
 
 from fwplan.devices import gpus
 from fwplan.estimators.roofline import micro_step, product_rate, product_seconds
@@ -27,6 +27,13 @@ def test_the_half_that_the_fit_has_not_seen_is_within_a_few_percent():
     assert unseen["median"] < 0.05
     assert unseen["p90"] < 0.20
     assert unseen["in_interval"] >= 0.95 * unseen["rows"]
+
+
+def test_llamas_that_no_constant_has_seen_are_within_their_intervals():
+    rows = llama_rows()
+    assert len(rows) >= 7
+    assert all(row.in_interval for row in rows)
+    assert summary(rows)["worst"] < 0.15
 
 
 def test_arrays_are_the_scalars(run_spec):

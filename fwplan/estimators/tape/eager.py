@@ -20,7 +20,9 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Gradients, Leaf, Shape, Tape
+    from fwplan.model.architecture import Sharing
 
+SORTED_IDS = "embedding's sorted ids"
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
 
 
@@ -42,7 +44,7 @@ class Eager(Elementwise):
 
         def backward(given: Gradients) -> Gradients:
             sorts = expression(f"({count!r}) > {_SORTED_FROM}")
-            scratch = tape.new("embedding's sorted ids", (2 * sorts * count,), INT64) if tape.cuda else None
+            scratch = tape.new(SORTED_IDS, (2 * sorts * count,), INT64) if tape.cuda else None
             made = tape.make("gradient: embedding, dense", shape, dtype)
             del scratch
             given.clear()
@@ -170,33 +172,36 @@ class Eager(Elementwise):
         *,
         n_head: Size,
         dropout: float = 0.0,
-        windowed: bool = False,
-        grouped: bool = False,
+        window: Size | None = None,
+        sharing: Sharing = "own",
     ) -> Tensor:
         """Return causal attention (B, T, H*D) of q (B, T, H*D) and k, v (B, T, G*D), by the run's kernel.
 
-        windowed: each token looks back at some others only, which a mask tells the kernel. grouped: heads share keys
-        and values, which are repeated for each of them where the kernel takes no fewer heads of them.
+        window: how many others each token looks back at, which a mask tells the kernel; None: all. sharing: heads that
+        share keys and values have them repeated, where the kernel takes no fewer heads of them.
         """
-        if grouped and self.repeats(windowed=windowed):
-            k, v = (self.repeated(x, q.shape) for x in (k, v))
+        masked = window is not None
+        grouped, copied = sharing != "own", sharing == "several"
+        if grouped and self.repeats(masked=masked):
+            k, v = (self.repeated(x, q.shape, copied=copied) for x in (k, v))
         for x in (q, k, v):
             self.keep(x, "q, k, v")
         p = dropout if self.tape.training else 0.0
-        mask = attention.window_mask(self.tape, q.shape[1]) if windowed else None
+        mask = attention.window_mask(self.tape, q.shape[1]) if masked else None
         if self.kernel == "formula":
-            return attention.by_formula(self, q, k, v, n_head, p, repeated=grouped)
-        flash = self.kernel == "flash" and mask is None
+            return attention.by_formula(self, q, k, v, n_head, p, repeated=copied)
+        flash = self.kernel == "flash" and not masked
         return attention.fused(self.tape, q, k, v, n_head, flash=flash, mask=mask, grouped=grouped)
 
-    def repeats(self, *, windowed: bool) -> bool:
+    def repeats(self, *, masked: bool) -> bool:
         """Return whether the kernel takes as many heads of keys and values as of queries alone."""
-        return windowed or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)
+        return masked or self.kernel == "formula" or (self.kernel == "efficient" and self.tape.cuda)
 
-    def repeated(self, x: Tensor, shape: Shape) -> Tensor:
-        """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D): a copy."""
+    def repeated(self, x: Tensor, shape: Shape, *, copied: bool) -> Tensor:
+        """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D); one alone is a view."""
         backward = self.one_gradient("q, k, v of shared heads, summed", x.shape, x.dtype)
-        return self.tape.op([x], self.tape.make("q, k, v", shape, x.dtype), backward)
+        out = self.tape.make("q, k, v", shape, x.dtype) if copied else Tensor(x.storage, shape, x.dtype)
+        return self.tape.op([x], out, backward)
 
     def laid_out(self, x: Tensor, name: str) -> Tensor:
         """Return a copy in another layout; its gradient passes as it is."""

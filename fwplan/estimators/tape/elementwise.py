@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fwplan.estimators.dtypes import FLOAT32
-from fwplan.estimators.tape.size import expression, number
-from fwplan.estimators.tape.tape import Tensor
+from fwplan.estimators.tape.size import expression
+from fwplan.estimators.tape.tape import Tensor, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,8 +177,3 @@ class Elementwise:
         out = self.tape.make(name, x.shape, x.dtype)
         kept = self.tape.keep(self.keep(out, name))
         return self.tape.op([x], out, self.one_gradient(name, x.shape, x.dtype, kept), kept)
-
-
-def shape_of(sizes: Sequence[Size | int]) -> Shape:
-    """Return a shape in letters, in which plain numbers may stand."""
-    return tuple(number(size) if isinstance(size, int) else size for size in sizes)

@@ -166,7 +166,8 @@ class _Program:
         elif self.mode.loss == "chunked":
             loss = chunked_loss(tape, ops.output(self._hidden(idx, phase)), self.head)
         else:
-            loss = self._full_loss(self._logits(self._hidden(idx, phase)))
+            capped = self.mode.model.capped  # in one line: nobody else holds what one hands to the next
+            loss = self._full_loss(capped(ops, self._logits(self._hidden(idx, phase))))
         return ops.pointwise(loss, "loss")
 
     def _full_loss(self, logits: Tensor) -> Tensor:
@@ -191,8 +192,7 @@ class _Program:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.ops.linear(hidden, self.head, keeps="head input", makes="logits")
-        logits = self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
-        return self.mode.model.capped(self.ops, logits)
+        return self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
 
     def _hidden(self, idx: Tensor, phase: Phase, names: Names | None = None) -> Tensor:
         blocks = partial(run_blocks, self.ops, self.blocks)

@@ -13,7 +13,7 @@ from functools import cache
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from fwplan.estimators.phases import Phase
-from fwplan.estimators.tape.size import ONE, ZERO, Size
+from fwplan.estimators.tape.size import ONE, ZERO, Size, number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -101,6 +101,11 @@ def numel(shape: Shape) -> Size:
     for size in shape:
         total = total * size
     return total
+
+
+def shape_of(sizes: Iterable[Size | int]) -> Shape:
+    """Return a shape in letters, in which plain numbers may stand."""
+    return tuple(number(size) if isinstance(size, int) else size for size in sizes)
 
 
 Gradients = list["Tensor | None"]
@@ -219,9 +224,9 @@ class Tape:
         """Return a fresh tensor that asks for no gradient."""
         return Tensor(self.new(name, shape, dtype), shape, dtype)
 
-    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
+    def weight(self, shape: Iterable[Size | int], count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, behind which `count` equal ones stand; in the weights' own element type, or in another."""
-        dtype = dtype or self.weights
+        shape, dtype = shape_of(shape), dtype or self.weights
         leaf = Leaf(Tensor(self.new("weights", shape, dtype, count), shape, dtype), count)
         self.leaves.append(leaf)
         return leaf
@@ -307,6 +312,7 @@ class Tape:
         self._block, block.filling = block, True
         with suppress(_EnoughError):
             block.again()
+        block.asked.clear()  # each of them holds the block: together they would never go, nor what its forward names
         self._block = None
         self._nodes, self.recording = nodes, recording
         self.leave_autocast()

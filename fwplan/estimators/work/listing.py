@@ -6,19 +6,22 @@ The ops are those of memory (tape/eager.py): a new one is counted as soon as it 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.dtypes import INT64
 from fwplan.estimators.tape.attention import STATISTICS
 from fwplan.estimators.tape.eager import Eager
-from fwplan.estimators.tape.elementwise import shape_of
 from fwplan.estimators.tape.size import ONE
 from fwplan.estimators.tape.tape import Node, Tape, Tensor
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage
+    from fwplan.model.architecture import Sharing
 
 OpKind = Literal["pointwise", "view", "weight", "product", "attention"]
 
@@ -81,9 +84,9 @@ class Listing(Tape):
         self._made.clear()
         return tensor
 
-    def weight(self, shape: Shape, count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
+    def weight(self, shape: Iterable[Size | int], count: Size = ONE, dtype: Dtype | None = None) -> Leaf:
         """Return a weight, which no op makes."""
-        leaf = super().weight(shape_of(shape), count, dtype)
+        leaf = super().weight(shape, count, dtype)
         self._made.clear()
         return leaf
 
@@ -166,13 +169,13 @@ class Listed(Eager):
         *,
         n_head: Size,
         dropout: float = 0.0,
-        windowed: bool = False,
-        grouped: bool = False,
+        window: Size | None = None,
+        sharing: Sharing = "own",
     ) -> Tensor:
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
-        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, windowed=windowed, grouped=grouped)
+        out = super().attention(q, k, v, n_head=n_head, dropout=dropout, window=window, sharing=sharing)
         self.listing.call_last("attention")
-        self.attentions.append(Attention(n_head, q.shape[-1], windowed))
+        self.attentions.append(Attention(n_head, q.shape[-1], window is not None))
         return out
 
     def _multiply(self, *weights: Leaf | None) -> None:
@@ -181,7 +184,11 @@ class Listed(Eager):
 
 def of_tokens(storage: Storage) -> bool:
     """Return whether a tensor holds channels of every token: traffic worth counting, as statistics and ids are not."""
-    kind = storage.kind
+    return _has_channels(storage.kind)
+
+
+@cache
+def _has_channels(kind: Kind) -> bool:
     if kind.name == STATISTICS or kind.dtype == INT64:
         return False
     return any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
