@@ -162,7 +162,7 @@ def _changes(before: Estimate) -> Iterator[_Change]:
         )  # fmt: skip
     if train.optimizer.implementation != "fused":
         yield _Change(
-            f"fused {'AdamW' if train.optimizer.name == 'adamw' else 'SGD'}",
+            f"fused {'SGD' if train.optimizer.name == 'sgd' else 'AdamW'}",
             spec.but(optimizer_impl="fused"),
             "the step itself allocates nothing",
         )

@@ -58,8 +58,6 @@ def unsupported(spec: RunSpec) -> str | None:
         return train.parallel.unsupported
     if spec.device is not None and spec.device.type == "mps":
         return "memory on Apple GPUs (mps) is not modelled yet"
-    if train.compile and spec.model.architecture != "gpt2":
-        return f"torch.compile of {spec.model.architecture!r} is not modelled yet"
     return spec.model.misfit(train)
 
 
@@ -136,7 +134,7 @@ def _workspaces_line(card: str | None) -> Line:
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    return train.parallel.proven and train.optimizer.name != "adamw_8bit" and not train.compile
+    return train.parallel.proven and train.optimizer.traced and not train.compile
 
 
 def relative_error(train: TrainSpec) -> float:
@@ -146,7 +144,7 @@ def relative_error(train: TrainSpec) -> float:
         errors.append(overhead.COMPILED_LOGITS_ABOVE if train.loss.returns_logits else overhead.COMPILED_ABOVE)
     if not train.parallel.proven:
         errors.append(overhead.UNPROVEN_ERROR)
-    if train.optimizer.name == "adamw_8bit":
+    if not train.optimizer.traced:
         errors.append(overhead.QUANTISED_ERROR)
     return max(errors)
 

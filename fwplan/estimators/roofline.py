@@ -13,7 +13,8 @@ from fwplan.estimators.dtypes import DTYPES
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:
-    from fwplan.estimators.work.work import Numbers, Weights, Work
+    from fwplan.estimators.effort import Effort, Weights
+    from fwplan.estimators.work.work import Numbers, Work
     from fwplan.model.architecture import Dims
     from fwplan.spec import TrainSpec
 
@@ -177,27 +178,26 @@ def micro_step(
 
 
 def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
-    """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches.
+    """Return the seconds of clipping, optimizer and clearing gradients: what they move, or the host's launches.
 
     A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
     """
-    parameters, tensors = weights.elements, weights.tensors
-    traffic = DTYPES[train.dtype][0].width * parameters * _passes(train) / shards
-    if train.optimizer.name == "adamw_8bit":
-        traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
-    moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
-    if train.optimizer.name == "adamw_8bit":
-        # bitsandbytes waits for the GPU after each tensor: neither hides the other
-        return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
-    host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
+    effort = train.optimizer.effort(weights)
+    elements = effort.moved + (kernels.CLIP_PASSES if train.grad_clip else 0) * weights.elements
+    traffic = DTYPES[train.dtype][0].width * elements + effort.more_bytes
+    moving = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE) / shards + _own_products(card, effort) / shards
+    launches = effort.kernels * kernels.KERNEL_HOST_SECONDS
+    if train.optimizer.waits:  # neither hides the other
+        return moving + weights.tensors * kernels.TENSOR_HOST_SECONDS + launches
+    host = weights.tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * weights.tensors)
     return _larger(moving, host)
 
 
-def _passes(train: TrainSpec) -> int:
-    """Return how often clipping and the optimizer read or write an element of every weight."""
-    optimizer = train.optimizer
-    kind = "sgd, momentum" if optimizer.name == "sgd" and optimizer.momentum else optimizer.name
-    return kernels.PASSES[kind][optimizer.implementation] + (kernels.CLIP_PASSES if train.grad_clip else 0)
+def _own_products(card: Card, effort: Effort) -> Any:
+    """Return the seconds of an optimizer's matrix products, in bf16."""
+    share = kernels.OF[card.family]
+    rate = card.matrix_flops * share.product if card.bf16 else card.fp32_flops * share.fp32
+    return sum(times * product_seconds(card, M, N, K, 2, rate) for M, N, K, times in effort.products)
 
 
 def _attention(

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from fwplan.estimators.effort import Weights
 from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
 from fwplan.estimators.work.work import work_of
 from fwplan.spec import defaults
@@ -166,7 +167,9 @@ def step_parts(
         shards = train.parallel.update_shards
 
         work = work_of(model.structure(T))
-        weights = work.weights_of(n)
+        whole, block = work.weights_of(n), work.of_block(n, compiled=train.compile)
+        matrices = [(outs, ins, times * block.times) for outs, ins, times in block.products]
+        weights = Weights(whole.elements, whole.tensors, matrices)
 
         def parts(card: Card) -> tuple[Any, Any]:
             micro = micro_step(work, train, card, n, B=B, T=T, known=known)

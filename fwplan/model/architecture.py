@@ -89,6 +89,7 @@ class Architecture(Spec):
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
     alike: ClassVar[bool] = True  # whether all blocks are; where not, n_layer is of its `kind`
     autocasts: ClassVar[bool] = True  # whether its half-precision products are autocast's, or its own casts'
+    looked_up: ClassVar[frozenset[str]] = frozenset()  # of a block's weights those that are embeddings
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
     stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
     head: ClassVar[str] = "lm_head.weight"  # where it is not tied

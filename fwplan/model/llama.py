@@ -47,9 +47,8 @@ class Llama(Architecture):
     )  # fmt: skip
     embedding: ClassVar[str] = "trunk.embed_tokens.weight"
     stack: ClassVar[str] = "trunk.layers"
-    grow: ClassVar[Growth] = Growth(
-        most=128
-    )  # Llama 3.2 1B's heads; from Qwen3 0.6B's width over depth to that of Llama 2 7B
+    # Llama 3.2 1B's heads; from Qwen3 0.6B's width over depth to that of Llama 2 7B
+    grow: ClassVar[Growth] = Growth(most=128)
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

@@ -58,6 +58,7 @@ class Nanochat(Architecture):
     kind: ClassVar[tuple[str, ...]] = ("n_layer", "n_head", "n_kv_head", "vocab_size", "window_pattern")
     alike: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
+    looked_up: ClassVar[frozenset[str]] = frozenset({"value_embed.weight"})
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
     grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64)
@@ -128,7 +129,7 @@ class Nanochat(Architecture):
 
     def held_in(self, name: str, weights: Dtype, products: Dtype, /) -> Dtype:
         """Return the element type: embeddings are as narrow as products, but in fp16."""
-        looked_up = name in {self.embedding, "value_embed.weight"}
+        looked_up = name in {self.embedding, *self.looked_up}
         return products if looked_up and products.name != "float16" else weights
 
     def buffers(self, n: Dims, /) -> Shapes:

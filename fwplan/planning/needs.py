@@ -6,7 +6,6 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.memory import estimate_memory
-from fwplan.estimators.tape.lines import REMEMBERED
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate
@@ -51,7 +50,8 @@ def checkpoint_bytes(spec: RunSpec) -> int:
 
     Tied weights are stored once. What is left out is tens of KiB: random states, step counts, names, the spec.
     """
-    return sum(line.bytes for line in estimate_memory(spec).lines if line.name in REMEMBERED)
+    kept = {"weights", *spec.train.optimizer.remembers}
+    return sum(line.bytes for line in estimate_memory(spec).lines if line.name in kept)
 
 
 def _cost(estimate: Estimate, request: Request) -> Interval | None:

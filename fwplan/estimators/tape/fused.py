@@ -24,7 +24,7 @@ from fwplan.estimators.tape import attention, fused_attention
 from fwplan.estimators.tape.eager import Eager
 from fwplan.estimators.tape.elementwise import RESIDUAL
 from fwplan.estimators.tape.graph import Unmade, needed, written
-from fwplan.estimators.tape.tape import Recomputed, Tensor
+from fwplan.estimators.tape.tape import Recomputed, Tensor, shape_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -56,10 +56,6 @@ class Fused(Eager):
 
     # Values
 
-    def made_of(self, name: str, shape: Shape, dtype: Dtype, *of: Tensor) -> Tensor:
-        """Return a pointwise op's output."""
-        return self.tape.unmade(name, shape, dtype, [x.storage for x in of])
-
     def write(self, *tensors: Tensor, name: str | None = None) -> list[Tensor]:
         """Return tensors in memory, called by this name where they are kept."""
         for x in tensors:
@@ -85,13 +81,24 @@ class Fused(Eager):
             sources = [*came, *(kept or ())]
             if kept is not None:
                 kept.clear()
-            over = None if shared else getattr(came[0], "over", None) or came[0]
+            alone = sum(like is not None for like in likes) == 1 and not shared
+            over = getattr(came[0], "over", None) or came[0] if alone else None
             return [
                 None if like is None else tape.unmade(f"gradient: {like[0]}", like[1], like[2], sources, over)
                 for like in likes
             ]
 
         return backward
+
+    def fused(
+        self, makes: str, like: tuple[Shape, Dtype], of: Sequence[Tensor], keeps: Sequence[Tensor] = (),
+        over: Storage | None = None,
+    ) -> Tensor:  # fmt: skip
+        """Return a pointwise op's output, of this shape and element type, whose backward needs what it keeps."""
+        kept = self.keep_needed(*keeps) if keeps else None
+        asking = [x if x.node is not None else None for x in of]
+        out = self.tape.unmade(makes, *like, [x.storage for x in of], over)
+        return self.tape.op([*of], out, self.pointwise_gradients(*asking, kept=kept), kept)
 
     # Pointwise ops
 
@@ -101,8 +108,7 @@ class Fused(Eager):
             return x
         casts = x.storage.casts if isinstance(x.storage, Unmade) else {}
         if dtype not in casts:
-            out = self.made_of(name, x.shape, dtype, x)
-            casts[dtype] = self.tape.op([x], out, self.pointwise_gradients(x))
+            casts[dtype] = self.fused(name, (x.shape, dtype), [x])
         return casts[dtype]
 
     def activation(self, x: Tensor, *, keeps: str, makes: str) -> Tensor:
@@ -112,16 +118,52 @@ class Fused(Eager):
         stays, up to what the graph would take were nothing written in place. Real compiled evaluations, torch 2.13.
         """
         self.keep(x, keeps)
-        kept = self.keep_needed(x)
         over = x.storage if self.tape.training and not self.tape.keeps_at_once else None
-        out = self.tape.unmade(makes, x.shape, x.dtype, [x.storage], over)
-        return self.tape.op([x], out, self.pointwise_gradients(x, kept=kept), kept)
+        return self.fused(makes, (x.shape, x.dtype), [x], [x], over)
+
+    def square(self, x: Tensor, *, keeps: str, makes: str) -> Tensor:
+        """Return x * x."""
+        return self.activation(x, keeps=keeps, makes=makes)
+
+    def saturating(self, x: Tensor, name: str) -> Tensor:
+        """Return a function such as ReLU or tanh."""
+        return self.fused(name, (x.shape, x.dtype), [x], [x])
 
     def pointwise(self, x: Tensor, makes: str, *, mask: Storage | None = None) -> Tensor:
-        """Return a function of each element that keeps nothing of x; or a mask alone."""
-        kept = None if mask is None else self.tape.keep(mask)
-        out = self.made_of(makes, x.shape, x.dtype, x)
-        return self.tape.op([x], out, self.pointwise_gradients(x, kept=kept), kept)
+        """Return a function of each element that keeps nothing of x."""
+        assert mask is None  # noqa: S101  # of attention by formula, which is decomposed here
+        return self.fused(makes, (x.shape, x.dtype), [x])
+
+    def mul(self, factor: Tensor, x: Tensor, *, keeps: str, makes: str = RESIDUAL) -> Tensor:
+        """Return factor * x, of x's shape and element type; the factor may be narrower, or one number."""
+        self.keep(x, keeps)
+        keeping = ([x] if factor.node is not None else []) + ([factor] if x.node is not None else [])
+        return self.fused(makes, (x.shape, x.dtype), [factor, x], keeping)
+
+    def turned(self, x: Tensor, table: Tensor, makes: str) -> Tensor:
+        """Return x times a table that asks for no gradient, in the wider of their element types."""
+        dtype = max(x.dtype, table.dtype, key=lambda kind: kind.width)
+        return self.fused(makes, (x.shape, dtype), [x, table], [table])
+
+    def sub(self, x: Tensor, y: Tensor, name: str = RESIDUAL) -> Tensor:
+        """Return x - y of one shape and element type."""
+        return self.fused(name, (x.shape, x.dtype), [x, y])
+
+    def rows(self, x: Tensor, name: str) -> Tensor:
+        """Return a part of each sequence, (B, t, c), as rows of a product."""
+        return self.fused(name, (x.shape, x.dtype), [x])
+
+    def cat(self, parts: Sequence[Tensor], shape: Shape, name: str) -> Tensor:
+        """Return these parts joined."""
+        return self.fused(name, (shape, parts[0].dtype), parts)
+
+    def part(self, x: Tensor, *shape: Size | int) -> Tensor:
+        """Return a view of a part of x, cut along one dimension."""
+        return self.tape.op([x], Tensor(x.storage, shape_of(shape), x.dtype), self.pointwise_gradients(x))
+
+    def repeated(self, x: Tensor, shape: Shape, *, copied: bool) -> Tensor:  # noqa: ARG002  # a kernel writes it
+        """Return each key-value head (B, T, G*D) for every head that shares it, (B, T, H*D)."""
+        return self.fused("q, k, v", (shape, x.dtype), [x])
 
     def dropout(self, x: Tensor, p: float, name: str) -> Tensor:
         """Return x with elements set to zero; keeps a mask, a byte an element."""
@@ -148,15 +190,9 @@ class Fused(Eager):
             own.view = branch.view = True
             return [own, branch]
 
-        out = tape.unmade(name, x.shape, x.dtype, [x.storage, y.storage], self._dying_stream(x))
+        out = tape.unmade(name, x.shape, x.dtype, [x.storage, y.storage])
         _of(out).looked_up = is_looked_up(x) and is_looked_up(y)
         return tape.op([x, y], out, backward)
-
-    def _dying_stream(self, x: Tensor) -> Storage | None:
-        """Return the residual stream's buffer, over which its next sum is written, but of what a block is run again."""
-        if is_unmade(x.storage):
-            return getattr(x.storage, "over", None)
-        return x.storage if x.storage.kind.name == RESIDUAL and not self.tape.recomputes else None
 
     def embedding(self, weight: Leaf, ids: Tensor) -> Tensor:
         """Return the weight's rows, (..., C).
@@ -193,30 +229,31 @@ class Fused(Eager):
         self, x: Tensor, weight: Leaf, bias: Leaf | None = None, *, name: str = "LayerNorm", keeps: str
     ) -> Tensor:
         """Return x normalised, in x's element type."""
+        return self._norm(x, weight, bias, name, keeps)
+
+    def rms_norm(self, x: Tensor, weight: Leaf | None = None, *, name: str = "RMSNorm", keeps: str) -> Tensor:
+        """Return x over the root of its mean square, times a weight or none, in x's element type."""
+        return self._norm(x, weight, None, name, keeps)
+
+    def _norm(self, x: Tensor, weight: Leaf | None, bias: Leaf | None, name: str, keeps: str) -> Tensor:
         shape, dtype = x.shape, x.dtype
         kept, made_from = self._normalised(x, keeps)
         out = self.tape.unmade(f"{name} outputs", shape, dtype, made_from)
         _of(out).once = True
-        return self.tape.op(
-            [x, weight.tensor, bias.tensor if bias else None],
-            out,
-            self._norm_backward(name, x, weight, bias, kept),
-            kept,
-        )
+        leaves = [None if leaf is None else leaf.tensor for leaf in (weight, bias)]
+        return self.tape.op([x, *leaves], out, self._norm_backward(name, x, leaves, kept), kept)
 
-    def _norm_backward(self, name: str, x: Tensor, weight: Leaf, bias: Leaf | None, kept: Kept) -> Backward:
-        tape, shape, dtype, has_bias = self.tape, x.shape, x.dtype, bias is not None
-        w_shape, w_dtype = weight.tensor.shape, weight.tensor.dtype
+    def _norm_backward(self, name: str, x: Tensor, leaves: Sequence[Tensor | None], kept: Kept) -> Backward:
+        tape, like = self.tape, (x.shape, x.dtype)
+        of_leaves = [None if leaf is None else (leaf.shape, leaf.dtype) for leaf in leaves]
 
         def backward(given: Gradients) -> Gradients:
-            sources = [*(x.storage for x in given if x), *kept]
+            sources = [*(y.storage for y in given if y), *kept]
             given.clear()
             kept.clear()
-            return [
-                tape.unmade(f"gradient: {RESIDUAL}", shape, dtype, sources),
-                tape.unmade(f"gradient: {name} weight", w_shape, w_dtype, sources),
-                tape.unmade(f"gradient: {name} bias", w_shape, w_dtype, sources) if has_bias else None,
-            ]
+            of_x = tape.unmade(f"gradient: {RESIDUAL}", *like, sources)
+            name_of = f"gradient: {name} weights"
+            return [of_x, *(None if leaf is None else tape.unmade(name_of, *leaf, sources) for leaf in of_leaves)]
 
         return backward
 
@@ -225,7 +262,7 @@ class Fused(Eager):
         tape, block = self.tape, getattr(x.storage, "behind", None)
         if not tape.keeps_at_once:  # no gradient, or a recomputed block's first run
             return tape.keep(), [x.storage]
-        if block is not None:
+        if block is not None and not tape.running_again:
             return block.keep(()), [x.storage]  # the block, run again, gives it
         rows = tape.save(attention.STATISTICS, x.shape[:-1], FLOAT32)
         if tape.running_again or is_looked_up(x):
@@ -252,15 +289,11 @@ class Fused(Eager):
             x, w = self.write(x, w)
         kept = tape.keep(x.storage, w.storage)
         out = tape.make(makes, (*lead, outs), dtype)
-        waits = weight.tensor is w and not tape.cuda
+        waits = weight.tensor.storage is w.storage and not tape.cuda
 
         def backward(given: Gradients) -> Gradients:
             tape.write(*[y.storage for y in given if y])
             gb = None if b is None else tape.make(f"gradient: {makes} bias", (outs,), dtype)
-            gx: Tensor | None = None
-            if is_unmade(kept[0]):
-                gx = tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
-                tape.write(kept[0])
             gw = self._weight_gradient(
                 f"gradient: {makes} weight", (outs, ins), given, kept, waits=waits and weight.due > 1
             )
@@ -268,7 +301,7 @@ class Fused(Eager):
             if outs in self.padded:
                 wide = (*lead, attention.up(outs, PADDED_TO))
                 given[:] = [tape.make(f"gradient: {makes}, padded", wide, dtype)]
-            gx = gx or tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
+            gx = tape.make(f"gradient: {keeps}", (*lead, ins), dtype)
             given.clear()
             kept.clear()
             return [gx, gw, gb]
@@ -278,12 +311,14 @@ class Fused(Eager):
     def _weight_gradient(self, name: str, shape: Shape, given: Gradients, kept: Kept, *, waits: bool) -> Tensor:
         """Return a product's weight's gradient.
 
+        Where a re-run block has not made the product's input yet, it comes after the kernel that does.
+
         A tied head's, where no cast stands between, waits: inductor makes the product and the sum with the embedding's
         gradient one addmm at the end, so its operands wait too. Seen on a processor with torch 2.13; inferred for CUDA
         from the same pass, and contradicted by a row of torch 2.5.1: CUDA is estimated without it.
         """
         dtype = self.tape.products
-        if not waits:
+        if not waits and not is_unmade(kept[0]):
             return self.tape.make(name, shape, dtype)
         late = self.tape.unmade(name, shape, dtype, [kept[0], *(y.storage for y in given if y)])
         _of(late).product = True
@@ -353,6 +388,7 @@ class Fused(Eager):
     def returned(self, logits: Tensor) -> Tensor:
         """Return logits that the compiled function returns too: AOTAutograd materialises a zero tangent for them."""
         tape, name, shape, dtype = self.tape, logits.storage.kind.name, logits.shape, logits.dtype
+        tape.write(logits.storage)
 
         def backward(given: Gradients) -> Gradients:
             zeros = tape.make(f"zero tangent: returned {name}", shape, dtype)

@@ -33,17 +33,18 @@ class Unmade(Storage):
         looked_up: it is made of weights alone, by look-up: cheap to compute again, as its look-ups are kept.
         once: the first kernel that reads it takes it along; what else asks for it in another type gets that one's.
         casts: it in other element types.
-        product: its kernel is a matrix product: it comes after what is fused.
+        product: its kernel is a matrix product: it runs after the kernel that writes what it takes.
+        last: it is computed when all else of the graph is.
     """
 
-    __slots__ = ("behind", "casts", "looked_up", "made", "once", "over", "product", "shared", "sources")
+    __slots__ = ("behind", "casts", "last", "looked_up", "made", "once", "over", "product", "shared", "sources")
 
     def __init__(self, tape: Tape, kind: Kind, sources: Iterable[Storage], over: Storage | None = None) -> None:
         self.tape, self.kind, self.count = tape, kind, numel(())
         self.sources, self.over = list(sources), over
         self.made: Storage | None = None
         self.behind: Recomputed | None = None
-        self.shared = self.looked_up = self.once = self.product = False
+        self.shared = self.looked_up = self.once = self.product = self.last = False
         self.casts: dict[Dtype, Tensor] = {}
 
     def __del__(self) -> None:
@@ -99,11 +100,6 @@ class GraphTape(Tape):
         return self.recording and (self._block is None or self._block.filling)
 
     @property
-    def recomputes(self) -> bool:
-        """Whether what is run now is a block that is recomputed."""
-        return self._block is not None
-
-    @property
     def asks_for_no_more(self) -> bool:
         """Whether what is kept next is the last that a block that is run again is asked for."""
         block = self._block
@@ -115,8 +111,12 @@ class GraphTape(Tape):
 
     def write(self, *wanted: Storage) -> None:
         """Run a kernel that writes these, and the gradients of weights that are due."""
-        due, self._pending = self._pending, []
-        self.write_alone(*wanted, *due)
+        due, products = self._pending, {id(p): p for value in self._pending for p in _products(value)}
+        self._pending = [value for value in due if list(_products(value)) not in ([], [value])]
+        ready = [value for value in due if not list(_products(value))]
+        self.write_alone(*wanted, *ready, *(source for p in products.values() for source in p.sources))
+        for product in products.values():
+            self.write_alone(product)
 
     def write_alone(self, *wanted: Storage) -> None:
         """Run a kernel that writes these and what they are made of, and nothing that is merely due."""
@@ -144,13 +144,14 @@ class GraphTape(Tape):
     def summed(self, waiting: Tensor, gradient: Tensor) -> Tensor:
         """Return the sum of two gradients: a kernel's, which writes it over the first."""
         total = Unmade(self, waiting.storage.kind, [waiting.storage, gradient.storage], waiting.storage)
-        total.product = getattr(waiting.storage, "product", False)
+        total.last = isinstance(waiting.storage, Unmade) and waiting.storage.product
         return Tensor(total, waiting.shape, waiting.dtype)
 
     def backward(self, start: Edge | None, gradient: Tensor) -> None:
         """Run the graph backward; what it returns, the weights' gradients, lives to its end."""
         super().backward(start, gradient)
-        self.write()
+        while self._pending:
+            self.write()
         self.write(*self._last)
         self._last.clear()
         self.in_backward_graph = False
@@ -165,8 +166,8 @@ class GraphTape(Tape):
         if gradient is None:
             return
         gradient.storage.rename("gradients" if leaf.grad is None else "fresh gradients")
-        late = isinstance(gradient.storage, Unmade) and gradient.storage.product
-        (self._last if late else self._pending).append(gradient.storage)
+        last = isinstance(gradient.storage, Unmade) and gradient.storage.last
+        (self._last if last else self._pending).append(gradient.storage)
         self._outputs.append((leaf, gradient))
 
     def _hand_over(self, leaf: Leaf, gradient: Tensor) -> None:
@@ -175,6 +176,16 @@ class GraphTape(Tape):
             leaf.grad = gradient
         else:
             written(gradient.storage).count = leaf.count
+
+
+def _products(value: Storage) -> Iterator[Unmade]:
+    """Yield the products that are still to be run for a value."""
+    if isinstance(value, Unmade) and value.made is None:
+        if value.product:
+            yield value
+        else:
+            for source in value.sources:
+                yield from _products(source)
 
 
 def _plan(storage: Storage, plan: dict[int, Unmade]) -> None:

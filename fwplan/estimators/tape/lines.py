@@ -19,15 +19,11 @@ if TYPE_CHECKING:
 # What a name stands for, where autograd's graph does not say it: what outlives a step, and where it is from.
 _PERSISTENT = {
     "weights": "one element a parameter",
-    "AdamW moments": "Kingma & Ba 2014, Loshchilov & Hutter 2017: two moments, each of the weight's shape and dtype",
-    "AdamW moments, 8 bits": "bitsandbytes AdamW8bit: two bytes an element and scales; fp32 below 4,096 elements",
-    "SGD momentum": "one momentum buffer of the weight's shape and dtype; none where momentum is 0",
     "step counts": "torch.optim: one for each weight",
     "buffers": "what lies beside the weights and is not trained, such as tables of rotary positions",
     "batch": "token ids and targets",
     "logits held by the caller": "the caller",
 }
-REMEMBERED = frozenset({"weights", "AdamW moments", "AdamW moments, 8 bits", "SGD momentum"})  # from run to run
 _SAVED = "kept for backward by autograd; traced op by op"
 _MADE = "made and let go of by an op; traced op by op"
 
@@ -55,7 +51,7 @@ def parts(moments: Moments, row: int) -> tuple[Part, ...]:
             by_name.setdefault(kind.name, []).append((kind, count))
     whole = _elements(by_name["weights"])
     return tuple(
-        Part(name, formula(count, whole), *_alike(count), *_told(name, moments.kept)) for name, count in by_name.items()
+        Part(name, formula(count, whole), *_alike(count), *_told(name, moments)) for name, count in by_name.items()
     )
 
 
@@ -64,10 +60,11 @@ def _alike(count: Sequence[tuple[Kind, Size]]) -> tuple[Shape | None, str | None
     return (shapes.pop() if len(shapes) == 1 else None), (dtypes.pop() if len(dtypes) == 1 else None)
 
 
-def _told(name: str, kept: frozenset[str]) -> tuple[LineKind, str]:
-    if name in _PERSISTENT:
-        return "persistent", _PERSISTENT[name]
-    return ("saved", _SAVED) if name in kept else ("transient", _MADE)
+def _told(name: str, moments: Moments) -> tuple[LineKind, str]:
+    source = _PERSISTENT.get(name) or moments.remembers.get(name)
+    if source is not None:
+        return "persistent", source
+    return ("saved", _SAVED) if name in moments.kept else ("transient", _MADE)
 
 
 def _elements(count: Sequence[tuple[Kind, Size]]) -> Size:

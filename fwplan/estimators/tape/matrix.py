@@ -21,7 +21,7 @@ from fwplan.estimators.tape.tape import numel
 from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import numpy.typing as npt
 
@@ -45,6 +45,7 @@ class Moments:
         runs: of each moment, the counts that must be at least one for it to exist.
         grain: bytes that a tensor is rounded up to.
         kept: names of what autograd keeps for backward.
+        remembers: names of what the optimizer remembers, with the source of their sizes.
         frontier: the moments that may hold the peak: no other one exceeds them whatever the letters are.
     """
 
@@ -55,6 +56,7 @@ class Moments:
     runs: tuple[tuple[Size, ...], ...]
     grain: int
     kept: frozenset[str]
+    remembers: Mapping[str, str]
     frontier: tuple[int, ...]
 
     @cached_property
@@ -116,7 +118,8 @@ def moments_of(mode: Mode) -> Moments:
     left = [i for i in left if i in frontier or phases[i] not in PASSING]
     return Moments(
         kinds, counted, alive[left], tuple(phases[i] for i in left), tuple(runs[i] for i in left),
-        GRAIN if mode.cuda else 1, frozenset(kept), tuple(row for row, i in enumerate(left) if i in frontier),
+        GRAIN if mode.cuda else 1, frozenset(kept), mode.optimizer.remembers,
+        tuple(row for row, i in enumerate(left) if i in frontier),
     )  # fmt: skip
 
 

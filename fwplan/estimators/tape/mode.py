@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.tape.fused import PADDED_TO
-from fwplan.estimators.tape.optimizer import Optimizer
 from fwplan.estimators.tape.step import Compiled, Mode
 from fwplan.spec import defaults
 
@@ -37,13 +36,8 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
         keeps_logits=train.loss.keeps_logits,
         recompute=_recompute(spec),
         accumulates=train.grad_accum_steps > 1,
-        optimizer=Optimizer(
-            train.optimizer.name,
-            train.optimizer.implementation,
-            train.optimizer.name == "sgd" and train.optimizer.momentum > 0,
-            train.optimizer.weight_decay > 0,
-            train.parallel.state_shards,
-        ),
+        optimizer=train.optimizer.structure,
+        shards=train.parallel.state_shards,
         trains=trains,
         evaluates=evaluates,
         cuda=cuda,

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from fwplan.estimators.dtypes import DTYPES, FLOAT32, INT64
 from fwplan.estimators.phases import Phase
-from fwplan.estimators.tape import optimizer
 from fwplan.estimators.tape.blocks import Recompute, one_by_one, run_blocks, stack
 from fwplan.estimators.tape.chunked import chunked_loss
 from fwplan.estimators.tape.eager import Eager
@@ -22,11 +21,11 @@ if TYPE_CHECKING:
     from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.attention import Kernel
     from fwplan.estimators.tape.blocks import Stretch
-    from fwplan.estimators.tape.optimizer import Optimizer
     from fwplan.estimators.tape.size import Size
     from fwplan.estimators.tape.tape import Event, Leaf, Shape, Tensor
     from fwplan.fields import Dtype as Precision
     from fwplan.model.architecture import Architecture, Names, Shapes
+    from fwplan.optimizers.optimizer import Optimizer
 
 B, T, V, E = (letter(name) for name in "BTVE")
 DIMS = Dims(*(letter(name) for name in Dims._fields))
@@ -57,7 +56,8 @@ class Mode:
     keeps_logits: bool
     recompute: Recompute
     accumulates: bool
-    optimizer: Optimizer
+    optimizer: Optimizer  # its structure
+    shards: int  # of what it remembers
     trains: bool
     evaluates: bool
     cuda: bool
@@ -103,7 +103,7 @@ class _Program:
         self.weights |= self._made(model.above(DIMS))
         self.widens = mode.loss_dtype == "float32"
         self.head = self.weights[model.embedding if model.tied_embeddings else model.head]
-        self.state = optimizer.state(tape, mode.optimizer) if mode.trains else []  # it is made in the first step
+        self.state = mode.optimizer.state(tape, mode.shards) if mode.trains else []  # it is made in the first step
         self.held: list[Tensor] = []
         if mode.keeps_logits:
             self.held.append(tape.make(HELD, (B, T, V), FLOAT32 if self.widens else tape.products))
@@ -119,7 +119,10 @@ class _Program:
         model, recompute = self.mode.model, self.mode.recompute
 
         def make(layer: int, count: Size) -> dict[str, Leaf]:
-            return self._made(model.block(DIMS, layer), count)
+            made = self._made(model.block(DIMS, layer), count)
+            for name, leaf in made.items():
+                leaf.multiplies = leaf.is_matrix and name not in model.looked_up
+            return made
 
         return stack(make, recompute) if model.alike else one_by_one(make, model.n_layer, recompute)
 
@@ -148,7 +151,8 @@ class _Program:
         tape.backward(edge, tape.make("loss", (), FLOAT32))
         del loss, edge
         tape.phase = Phase.OPTIMIZER_STEP
-        optimizer.step(tape, self.mode.optimizer)
+        tape.make("norm of all gradients", (), FLOAT32)
+        self.mode.optimizer.step(tape, tape.leaves)
         self.end = len(tape.events)
 
     def _batch(self, shape: Shape) -> tuple[Tensor, Tensor]:
@@ -162,7 +166,8 @@ class _Program:
         elif self.mode.loss == "chunked":
             loss = chunked_loss(tape, ops.output(self._hidden(idx, phase)), self.head)
         else:
-            loss = self._full_loss(self._logits(self._hidden(idx, phase)))
+            capped = self.mode.model.capped  # in one line: nobody else holds what one hands to the next
+            loss = self._full_loss(capped(ops, self._logits(self._hidden(idx, phase))))
         return ops.pointwise(loss, "loss")
 
     def _full_loss(self, logits: Tensor) -> Tensor:
@@ -187,8 +192,7 @@ class _Program:
 
     def _logits(self, hidden: Tensor) -> Tensor:
         logits = self.ops.linear(hidden, self.head, keeps="head input", makes="logits")
-        logits = self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
-        return self.mode.model.capped(self.ops, logits)
+        return self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
 
     def _hidden(self, idx: Tensor, phase: Phase, names: Names | None = None) -> Tensor:
         blocks = partial(run_blocks, self.ops, self.blocks)

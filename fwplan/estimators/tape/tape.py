@@ -165,13 +165,14 @@ class _EnoughError(Exception):
 class Leaf:
     """A weight, with its gradient. `count` equal ones stand behind it, in blocks that are not run one by one."""
 
-    __slots__ = ("buffers", "copy", "count", "due", "grad", "tensor")
+    __slots__ = ("buffers", "copy", "count", "due", "grad", "multiplies", "tensor")
 
     def __init__(self, tensor: Tensor, count: Size) -> None:
         self.tensor, self.count = tensor, count
         self.grad: Tensor | None = None
         self.buffers: Gradients = [None]  # the sum of this backward's gradients so far
         self.due = 0  # how many of them are still to come
+        self.multiplies = False  # whether it is a block's matrix that activations are multiplied with
         self.copy: Tensor | None = None  # autocast's, until the forward leaves its context
         tensor.node = self
 
