@@ -43,7 +43,7 @@ def explain(
     """Return what a run needs, whether it fits and what would change it. Never executes the config.
 
     Args:
-        config: a nanoGPT config.py, plan.json, spec.json, or a Hugging Face config.json.
+        config: whatever `load_config` reads: a config.py, a training script, a .json, .yaml or .toml.
         overrides: as nanoGPT's train.py takes them: "--key=value", and after a train.py the config that it runs.
         gpu: a card by name. With neither gpu, vram nor device: the config's own device, if it names one.
         vram: a card by its nominal memory in GiB.
