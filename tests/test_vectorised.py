@@ -68,14 +68,15 @@ KINDS = {
     st.lists(SHAPES, min_size=1, max_size=6),
     st.sampled_from(["float32", "bfloat16", "pure_bfloat16"]),
     st.sampled_from([{}, {"checkpointing": "block"}, {"grad_accum_steps": 4}, {"eval_micro_batch_size": 9}]),
+    st.booleans(),
 )
-def test_every_architecture_in_arrays_is_its_scalar_estimate(kind, rows, dtype, mode):
+def test_every_architecture_in_arrays_is_its_scalar_estimate(kind, rows, dtype, mode, compiled):
     sizes = {"vocab_size": 977, "context_length": 256}
     models = [KINDS[kind](*shape).model_copy(update=sizes) for *shape, _ in rows]
     models = [model for model in models if model.structure(256) == models[0].structure(256)]
     batches = [batch for *_, batch in rows[: len(models)]]
     specs = [
-        RunSpec(model=model, train=TrainSpec(micro_batch_size=batch, dtype=dtype, compile=False, **mode))
+        RunSpec(model=model, train=TrainSpec(micro_batch_size=batch, dtype=dtype, compile=compiled, **mode))
         for model, batch in zip(models, batches, strict=True)
     ]
     dims = Dims(*(np.array(column) for column in zip(*(model.dims for model in models), strict=True)))

@@ -61,7 +61,7 @@ class Nanochat(Architecture):
     looked_up: ClassVar[frozenset[str]] = frozenset({"value_embed.weight"})
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
-    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64)
+    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64, deepest=34)  # d34 is the largest published
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:

@@ -125,7 +125,7 @@ def _shapes(request: Request, grow: Growth) -> Iterator[tuple[int, int, int]]:
     """Yield (layers, heads, width): hardware-friendly widths, and depths that are known to train well with them."""
     pins = request.pins
     free = "n_layer" not in pins or "n_embd" not in pins
-    depths = [pins["n_layer"]] if "n_layer" in pins else DEPTHS
+    depths = [pins["n_layer"]] if "n_layer" in pins else [depth for depth in DEPTHS if depth <= grow.deepest]
     for width in [pins["n_embd"]] if "n_embd" in pins else grow.widths(WIDTHS, depths):
         for depth in depths:
             if not free or grow.suits(depth, width):
