@@ -26,6 +26,10 @@ MODELS: dict[str, Callable[[int, int], tuple[tuple[Change, ...], ...]]] = {
         ({"tied_embeddings": True},),
         ({"dropout": 0.1},),
     ),
+    "nanochat": lambda H, _: (
+        tuple({"n_kv_head": G} for G in (1, H // 2) if G and H % G == 0),
+        ({"window_pattern": "L"}, {"window_pattern": "SL"}, {"window_pattern": "S"}),
+    ),
     "pythia": lambda _, C: (
         ({"rotary_share": 1.0}, {"rotary_share": 0.5}),
         ({"n_hidden": 2 * C + 8},),
@@ -35,6 +39,13 @@ MODELS: dict[str, Callable[[int, int], tuple[tuple[Change, ...], ...]]] = {
 }
 MOST_TOKENS, MOST_CHUNKS = 8192, 16  # of a micro-batch: beyond them a trace takes long and shows nothing new
 OF_RUNS = [changes for axis, changes in AXES.items() if axis not in {"bias", "tying", "dropout"}]
+
+
+def _of_runs(architecture: str) -> list[tuple[Change, ...]]:
+    if architecture != "nanochat":
+        return OF_RUNS
+    refused = ({"loss": "chunked"}, {"checkpoint_every": 2}, {"checkpoint_every": 3})  # nanochat has no place for them
+    return [tuple(one for one in axis if not any(no.items() <= one.items() for no in refused)) for axis in OF_RUNS]
 
 
 def specs_of(architecture: str, count: int, seed: int = SEED, device: str = "cuda") -> list[RunSpec]:
@@ -52,7 +63,7 @@ def _spec(draw: random.Random, architecture: str, device: str) -> RunSpec:
         "architecture": architecture, "n_layer": draw.randint(1, 5), "n_head": H, "n_embd": C,
         "vocab_size": draw.choice((65, 1000, 8192, 32_000, 50_304, 151_936)),
     }  # fmt: skip
-    train = PLAIN | _changes(draw, OF_RUNS)
+    train = PLAIN | _changes(draw, _of_runs(architecture))
     while device == "cpu" and train.get("attention") == "efficient":
         train |= {"attention": draw.choice(("flash", "math"))}
     most = min(MOST_TOKENS, MOST_CHUNKS * int(str(train.get("loss_chunk_tokens", MOST_TOKENS))))

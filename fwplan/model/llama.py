@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fwplan.estimators.dtypes import FLOAT32
-from fwplan.estimators.tape.rotary import TABLES, rotary
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
 from fwplan.model.growth import Growth
+from fwplan.tape.dtypes import FLOAT32
+from fwplan.tape.rotary import TABLES, rotary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Llama(Architecture):
@@ -63,13 +63,8 @@ class Llama(Architecture):
             raise ValueError(f"a head is {self.dims.D} wide: rotary positions turn pairs, so it must be even")
         return self
 
-    @property
-    def grouped(self) -> bool:
-        """Whether several heads of queries share one of keys and values."""
-        return self.n_kv_head not in {None, self.n_head}
-
     def _kinds(self, T: int, /) -> tuple[Any, ...]:
-        return (*super()._kinds(T)[:-2], 2 if self.grouped else 1, 1)
+        return (*super()._kinds(T)[:-2], *STANDS_FOR[sharing(self.n_head, self.n_kv_head)])
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
         """Return the sizes for depth L, H heads and width C.
@@ -136,7 +131,7 @@ class Llama(Architecture):
         q = self._positioned(ops, x, w, "q", (n.H, n.D), tables)
         k = self._positioned(ops, x, w, "k", (n.G, n.D), tables)
         v = ops.linear(x, *_of(w, "self_attn.v_proj"), keeps=_INPUTS, makes="q, k, v")
-        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout, grouped=self.grouped)
+        y = ops.attention(q, k, v, n_head=n.H, dropout=self.dropout, sharing=sharing(self.n_head, self.n_kv_head))
         y = ops.linear(y, *_of(w, "self_attn.o_proj"), keeps="attention outputs", makes="attention projection")
         return ops.dropout(y, self.dropout, "attention projection after dropout")
 

@@ -24,16 +24,17 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from fwplan.fields import Context, Heads, Vocabulary  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import Architecture, Dims
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
     from fwplan.spec import TrainSpec
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 SMEAR_CHANNELS, GATE_CHANNELS = 24, 12  # of a token, from which its gates are made
 WIDEST_GATE = 3.0  # of a value embedding's share
@@ -42,7 +43,6 @@ LOGIT_CAP = 15.0
 ROTARY_THETA = 100_000.0
 ROTARY_REACH = 10  # times the context: how far nanochat's tables of sines and cosines go
 _PADDED = 64  # the vocabulary is padded to a multiple of it
-_WINDOW_TILE = 128  # a short window is a quarter of the context, up to a multiple of it
 
 
 class Nanochat(Architecture):
@@ -58,8 +58,10 @@ class Nanochat(Architecture):
     kind: ClassVar[tuple[str, ...]] = ("n_layer", "n_head", "n_kv_head", "vocab_size", "window_pattern")
     alike: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
+    looked_up: ClassVar[frozenset[str]] = frozenset({"value_embed.weight"})
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
+    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64, deepest=34)  # d34 is the largest published
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -78,11 +80,6 @@ class Nanochat(Architecture):
         return self
 
     @property
-    def grouped(self) -> bool:
-        """Whether several heads of queries share one of keys and values."""
-        return self.n_kv_head not in {None, self.n_head}
-
-    @property
     def padded(self) -> bool:
         """Whether the head has rows for no token, whose logits are cut off."""
         return self.vocab_size % _PADDED > 0
@@ -90,7 +87,11 @@ class Nanochat(Architecture):
     @property
     def short_window(self) -> int:
         """Tokens that a layer of kind S looks back."""
-        return _up(-(-self.context_length // 4), _WINDOW_TILE)
+        return int(_short_window(self.context_length))
+
+    def window(self, n: Dims, /) -> Any:
+        """Return a quarter of the context, up to whole tiles."""
+        return _short_window(n.S)
 
     def has_value_embedding(self, layer: int) -> bool:
         """Return whether a layer has one: every other, the top one among them."""
@@ -104,7 +105,8 @@ class Nanochat(Architecture):
 
     def _kinds(self, T: int, /) -> tuple[Any, ...]:
         masks = "".join("L" if window is None else "S" for window in self.windows(T))
-        return self.n_layer, 2 if self.grouped else 1, 1, self.vocab_size if self.padded else _PADDED, masks
+        heads = STANDS_FOR[sharing(self.n_head, self.n_kv_head)]
+        return self.n_layer, *heads, self.vocab_size if self.padded else _PADDED, masks
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
         """Return the sizes for depth L, H heads and width C.
@@ -113,7 +115,7 @@ class Nanochat(Architecture):
         """
         shared = self.n_head // (self.n_kv_head or self.n_head)
         G = H // (1 + (shared - 1) * (H % shared == 0))
-        return Dims(L, C, H, G, C // H, 4 * C, _up(self.vocab_size, _PADDED), self.context_length)
+        return Dims(L, C, H, G, C // H, 4 * C, -(-self.vocab_size // _PADDED) * _PADDED, self.context_length)
 
     def misfit(self, train: TrainSpec, /) -> str | None:
         """Return what of a recipe nanochat has no place for."""
@@ -127,7 +129,7 @@ class Nanochat(Architecture):
 
     def held_in(self, name: str, weights: Dtype, products: Dtype, /) -> Dtype:
         """Return the element type: embeddings are as narrow as products, but in fp16."""
-        looked_up = name in {self.embedding, "value_embed.weight"}
+        looked_up = name in {self.embedding, *self.looked_up}
         return products if looked_up and products.name != "float16" else weights
 
     def buffers(self, n: Dims, /) -> Shapes:
@@ -165,6 +167,10 @@ class Nanochat(Architecture):
     def above(self, n: Dims) -> Shapes:
         """Return the head's weight."""
         return {self.head: (n.V, n.C)}
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements without value embeddings, which are looked up; nanochat's own horizon counts none."""
+        return self.parameters(n) - (n.L + 1) // 2 * n.V * n.G * n.D
 
     def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
         """Return the sum over all blocks, every other of which has a value embedding."""
@@ -233,8 +239,8 @@ class Nanochat(Architecture):
         q = ops.pointwise(q, "q, k, v")
         k = ops.pointwise(k, "q, k, v")
         q, k = ops.viewed(q, *x.shape), ops.viewed(k, *v.shape)
-        windowed = self.window_pattern[layer] == "S"
-        y = ops.attention(q, k, v, n_head=n.H, windowed=windowed, grouped=self.grouped)
+        window = _short_window(n.S) if self.window_pattern[layer] == "S" else None
+        y = ops.attention(q, k, v, n_head=n.H, window=window, sharing=sharing(self.n_head, self.n_kv_head))
         return ops.linear(y, w["attn.c_proj.weight"], keeps="attention outputs", makes="attention projection")
 
     def _mlp(self, ops: Eager, x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
@@ -253,8 +259,9 @@ class Nanochat(Architecture):
         return ops.pointwise(small, "capped logits")
 
 
-def _up(n: int, to: int) -> int:
-    return -(-n // to) * to
+def _short_window(context: Any) -> Any:
+    """Return a quarter of the context, up to a multiple of 128."""
+    return (context + 511) // 512 * 128
 
 
 def _norm(ops: Eager, x: Tensor) -> Tensor:

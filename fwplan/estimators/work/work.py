@@ -10,40 +10,44 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwplan.estimators.dtypes import DTYPES, INT64
-from fwplan.estimators.tape.matrix import arithmetic
-from fwplan.estimators.tape.size import ZERO, size
-from fwplan.estimators.tape.step import DIMS, B, T
+from fwplan.estimators.moments.matrix import arithmetic
+from fwplan.estimators.moments.step import DIMS, B, T
 from fwplan.estimators.work.listing import Listed, Listing
 from fwplan.estimators.work.traffic import eager, fused
 from fwplan.model.architecture import Dims
+from fwplan.tape.dtypes import DTYPES, INT64
+from fwplan.tape.size import ONE, ZERO, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Tensor
-    from fwplan.estimators.work.listing import Attention, Op, Product
+    from fwplan.estimators.work.listing import Attention, Product
     from fwplan.estimators.work.traffic import Traffic
     from fwplan.model.architecture import Architecture, Block, Shapes
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Numbers(NamedTuple):
-    """The work of one block of given sizes: numbers, or arrays of them.
+    """The work of one block of given sizes: numbers, or arrays of them; of all at once, where they are not alike.
 
     Attributes:
+        times: how often it is there: as often as there are blocks, or once.
         products: (outs, ins, how often) of the weights that every token is multiplied with.
         matrices: elements of them all.
         heads: of all attentions.
         attended: width of all these heads together.
+        windowed: of those that look back only so far.
         moved: bytes that a token moves between the products, forward and backward.
         kernels: all of them, the products' too.
     """
 
+    times: Any
     products: tuple[tuple[Any, Any, int], ...]
     matrices: Any
     heads: Any
     attended: Any
+    windowed: Any
     moved: Any
     kernels: int
 
@@ -67,16 +71,18 @@ class Work:
     """The work of a kind of model, in letters.
 
     Attributes:
+        times: how often a block is there; where they are not alike, "a block" is all of them, once.
         products: of a block, and how often each.
-        attentions: of a block.
+        attentions: of a block, and how often each.
         eager: a block's traffic, op by op.
         fused: the same compiled.
         weights: of the whole model.
         dropout: whether there is any.
     """
 
+    times: Size
     products: Counter[Product]
-    attentions: list[Attention]
+    attentions: Counter[Attention]
     eager: Traffic
     fused: Traffic
     weights: Weights
@@ -106,12 +112,13 @@ class Work:
         products = [(*product, times) for product, times in self.products.items()]
         sums = (
             _sum(outs * ins * times for outs, ins, times in products),
-            _sum(attention.heads for attention in self.attentions),
-            _sum(attention.width for attention in self.attentions),
+            _sum(attention.heads * times for attention, times in self.attentions.items()),
+            _sum(attention.width * times for attention, times in self.attentions.items()),
+            _sum(attention.width * times for attention, times in self.attentions.items() if attention.windowed),
         )
         moved = _per_token(traffic.forward + traffic.backward)
         kernels = traffic.forward_kernels + traffic.backward_kernels
-        return arithmetic([repr(tuple(products)), *map(repr, (*sums, moved, kernels))], Dims._fields)
+        return arithmetic([repr(x) for x in (self.times, tuple(products), *sums, moved, kernels)], Dims._fields)
 
 
 def _sum(sizes: Iterable[Size]) -> Size:
@@ -135,47 +142,60 @@ def work_of(structure: Architecture) -> Work:
 
     Other precisions move other bytes, but the published speeds do not show it: fwplan/estimators/kernels.py.
     """
-    one, two = (_Forward(structure, blocks) for blocks in (1, 2))
-    return Work(
-        products=Counter(two.ops.products[len(one.ops.products) :]),
-        attentions=two.ops.attentions[len(one.ops.attentions) :],
-        eager=eager(two.inside).minus(eager(one.inside)),
-        fused=fused(two.inside).minus(fused(one.inside)),
-        weights=Weights(
-            structure.parameters(DIMS),
-            one.multiplied(one.outside) + DIMS.L * one.multiplied(one.block),
-            DIMS.L * len(one.block),
-        ),
-        dropout=structure.dropout > 0,
-    )
+    if structure.alike:  # a block is what the second of two adds, as neighbours fuse
+        one, two = _Forward(structure, 1), _Forward(structure, 2)
+        listed = two.products - one.products, two.attentions - one.attentions
+        traffic = two.eager.minus(one.eager), two.fused.minus(one.fused)
+        times = DIMS.L
+    else:
+        one, times = _Forward(structure, structure.n_layer), ONE
+        listed, traffic = (one.products, one.attentions), (one.eager, one.fused)
+    multiplied = one.multiplied(one.outside) + times * _sum(one.multiplied(block) for block in one.blocks)
+    weights = Weights(structure.parameters(DIMS), multiplied, times * sum(len(block) for block in one.blocks))
+    return Work(times, *listed, *traffic, weights, dropout=structure.dropout > 0)
 
 
 class _Forward:
-    """The forward of a model of so many blocks: the work of one is what a second adds, as neighbours fuse."""
+    """The forward of a model of so many blocks, listed. What lies below and above them is left to the roofline's head.
+
+    Attributes:
+        outside: the weights below and above the blocks.
+        blocks: of each block.
+        products: in the blocks.
+        attentions: likewise.
+        eager: the blocks' traffic, op by op.
+        fused: the same compiled.
+    """
 
     def __init__(self, model: Architecture, blocks: int) -> None:
-        tape = Listing(*DTYPES["bfloat16"])
-        self.ops = Listed(tape)
-        self.outside = _weights(tape, model.below(DIMS) | model.above(DIMS))
-        self.head = self.outside[model.embedding if model.tied_embeddings else model.head]
-        self.block: dict[str, Leaf] = {}
-        self.inside: list[Op] = []  # the ops of the blocks
+        self.model, self.tape = model, Listing(*DTYPES["bfloat16"])
+        self.tape.autocast &= model.autocasts
+        self.ops = ops = Listed(self.tape)
+        self.outside = self._made(model.below(DIMS) | model.above(DIMS))
+        self.blocks = [self._made(model.block(DIMS, layer)) for layer in range(blocks)]
+        dtype = model.tables_in(self.tape.products)
+        buffers = {name: self.tape.buffer(shape, dtype) for name, shape in model.buffers(DIMS).items()}
 
         def run(embed: Callable[[], Tensor], block: Block) -> Tensor:
-            x, first = embed(), len(tape.ops)
-            for _ in range(blocks):
-                self.block = _weights(tape, model.block(DIMS))
-                x = block(x, self.block, 0)
-            self.inside = tape.ops[first:]
+            x, before = embed(), len(self.tape.ops)
+            ops.products.clear()
+            for layer, weights in enumerate(self.blocks):
+                x = block(x, weights, layer)
+            self.products, self.attentions = Counter(ops.products), Counter(ops.attentions)
+            inside = self.tape.ops[before:]
+            self.eager, self.fused = eager(inside), fused(inside)
             return x
 
-        model.hidden(self.ops, tape.given("batch", (B, T), INT64), self.outside, DIMS, run)
+        model.hidden(ops, self.tape.given("batch", (B, T), INT64), self.outside | buffers, DIMS, run)
 
     def multiplied(self, weights: Mapping[str, Leaf]) -> Size:
         """Return the elements of those weights that multiply something: not of those that are looked up alone."""
-        used = (leaf for leaf in weights.values() if leaf is self.head or leaf in self.ops.multiplied)
+        head = self.outside[self.model.embedding if self.model.tied_embeddings else self.model.head]
+        used = (leaf for leaf in weights.values() if leaf is head or leaf in self.ops.multiplied)
         return _sum(leaf.tensor.numel for leaf in used)
 
-
-def _weights(tape: Listing, shapes: Shapes) -> dict[str, Leaf]:
-    return {name: tape.weight(shape) for name, shape in shapes.items()}
+    def _made(self, shapes: Shapes) -> dict[str, Leaf]:
+        tape, held_in = self.tape, self.model.held_in
+        return {
+            name: tape.weight(shape, ONE, held_in(name, tape.weights, tape.products)) for name, shape in shapes.items()
+        }
