@@ -11,6 +11,7 @@ are the graphs that CPU steps run. Exits with 1 where a graph and the closed for
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import textwrap
 from collections import Counter
@@ -24,13 +25,16 @@ from torch import Tensor, nn
 from torch._inductor.compile_fx import compile_fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fwplan.estimators.compiled import compiled_lines
-from fwplan.estimators.phases import Phase
-from fwplan.estimators.sizes import Sizes, sizes
+from fwplan.estimators.moments.evaluate import ROUNDING, lines, widest
+from fwplan.estimators.moments.lines import REMEMBERED
+from fwplan.estimators.moments.matrix import moments_of
+from fwplan.estimators.moments.mode import mode_of, numbers_of
 from fwplan.model.modules import build_model
 from fwplan.model.modules.decoder import Decoder
 from fwplan.spec import DeviceSpec, RunSpec
-from fwplan.train.precision import autocast, in_their_types
+from fwplan.tape.dtypes import DTYPES
+from fwplan.tape.phases import Phase
+from fwplan.train.precision import autocast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,21 +56,13 @@ MODES: dict[str, dict[str, dict[str, object]]] = {
     f"dropout, {FLASH_ON_CUDA}": {"model": {"dropout": 0.1}},
     "math attention": {"train": {"attention": "math"}},
 }
-UNITS: dict[str, Callable[[Sizes], int]] = {
-    "N*C*L": lambda s: s.N * s.C * s.L,
-    "N*C": lambda s: s.N * s.C,
-    "N*V": lambda s: s.N * s.V,
-    "V*C": lambda s: s.V * s.C,
-    "C*C*L": lambda s: s.C * s.C * s.L,
-    "T*C": lambda s: s.T * s.C,
-    "B*H*T*T*L": lambda s: s.B * s.H * s.T * s.T * s.L,
-    "N*H*L": lambda s: s.N * s.H * s.L,
-    "N*L": lambda s: s.N * s.L,
-    "N": lambda s: s.N,
-}
+UNITS = ("N*C*L", "N*C", "N*V", "V*C", "C*C*L", "T*C", "B*H*T*T*L", "N*H*L", "N*L", "N")
+# Alive between forward and backward beside what the graph saves: what it is given, the loss, states of generators.
+BESIDE = REMEMBERED | {"step counts", "batch", "positions", "loss", "attention's random state", ROUNDING}
 # Below a thousandth of the rest at any width that is trained, and not asserted: statistics, the first block's mask.
 SMALL = ("N*H*L", "N*L", "N", "N*H", "T*T", "T*T*L")
 Slopes = dict[str, float]
+Numbers = dict[str, int]
 
 
 def spec_of(mode: str, shape: dict[str, int]) -> RunSpec:
@@ -98,7 +94,7 @@ def forward_graph(spec: RunSpec, *, flash_on_cuda: bool = False) -> torch.fx.Gra
 
     torch.compiler.reset()
     with _uninitialised(), _flash_on_cuda() if flash_on_cuda else contextlib.nullcontext():
-        model = in_their_types(build_model(spec), spec)
+        model = _model(spec)
         part = model.trunk if spec.train.loss.name == "chunked" else model
         compiled: Any = torch.compile(part, backend=lambda g, i: compile_fx(g, i, inner_compile=keep), dynamic=False)
         tokens = torch.zeros((spec.train.micro_batch_size, spec.sequence_length), dtype=torch.int64)
@@ -107,6 +103,14 @@ def forward_graph(spec: RunSpec, *, flash_on_cuda: bool = False) -> torch.fx.Gra
         out.sum().backward()  # the backward is lowered, hence partitioned, on its first call
     torch.compiler.reset()
     return graphs[0]
+
+
+def _model(spec: RunSpec) -> Decoder:
+    torch.set_default_dtype(getattr(torch, DTYPES[spec.train.dtype][0].name))  # a fake weight that is cast is no leaf
+    try:
+        return build_model(spec)
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @contextlib.contextmanager
@@ -141,7 +145,7 @@ def _flash_on_cuda() -> Iterator[None]:
         F.scaled_dot_product_attention = kept
 
 
-def saved_families(graph: torch.fx.GraphModule, s: Sizes) -> dict[tuple[str, str], int]:
+def saved_families(graph: torch.fx.GraphModule, s: Numbers) -> dict[tuple[str, str], int]:
     """Return elements of what the forward graph hands to the backward, by shape and dtype; views count once."""
     names = _shapes(s)
     (output,) = graph.graph.find_nodes(op="output")
@@ -154,7 +158,7 @@ def saved_families(graph: torch.fx.GraphModule, s: Sizes) -> dict[tuple[str, str
         seen.add(_storage(node))
         elements = int(value.untyped_storage().nbytes()) // value.element_size()
         families[names.get(elements, f"{elements} elements"), str(value.dtype).removeprefix("torch.")] += elements
-    return {family: n for family, n in families.items() if n > s.T}  # positions and scalars are left out
+    return {family: n for family, n in families.items() if n > s["T"]}  # positions and scalars are left out
 
 
 def _storage(node: torch.fx.Node) -> int | None:
@@ -162,32 +166,33 @@ def _storage(node: torch.fx.Node) -> int | None:
     return value.untyped_storage()._cdata if isinstance(value, Tensor) else None  # noqa: SLF001
 
 
-def _shapes(s: Sizes) -> dict[int, str]:
-    pairs = {
-        "N*C": s.N * s.C, "3*N*C": 3 * s.N * s.C, "4*N*C": 4 * s.N * s.C, "N*V": s.N * s.V, "V*C": s.V * s.C,
-        "C*C": s.C**2, "3*C*C": 3 * s.C**2, "4*C*C": 4 * s.C**2, "T*C": s.T * s.C, "N": s.N, "N*H": s.N * s.H,
-        "B*H*T*T": s.B * s.H * s.T**2, "T*T": s.T**2,
-    }  # fmt: skip
-    return {elements: name for name, elements in reversed(pairs.items())}
+def _shapes(s: Numbers) -> dict[int, str]:
+    names = ("N*C", "3*N*C", "4*N*C", "N*V", "V*C", "C*C", "3*C*C", "4*C*C", "T*C", "N", "N*H", "B*H*T*T", "T*T")
+    return {_value(name, s): name for name in reversed(names)}
+
+
+def _value(product: str, s: Numbers) -> int:
+    """Return what a product of letters and numbers, such as 3*N*C, comes to."""
+    return math.prod(s[factor] if factor in s else int(factor) for factor in product.split("*"))
 
 
 def graph_slopes(spec: RunSpec, deeper: RunSpec, families: dict[tuple[str, str], int]) -> Slopes:
     """Return bytes per unit that the graph saves, from the spec's families and those of the deeper spec's graph."""
     flash = spec.device is not None and spec.device.type == "cuda"
-    few, many = sizes(spec), sizes(deeper)
+    few, many = numbers_of(spec), numbers_of(deeper)
     slopes: Counter[str] = Counter()
     other = saved_families(forward_graph(deeper, flash_on_cuda=flash), many)
     for family in families | other:
         unit, width = family[0].removeprefix("3*").removeprefix("4*"), getattr(torch, family[1]).itemsize
         in_few = width * families.get(family, 0) / _elements(unit, few)
         in_many = width * other.get(family, 0) / _elements(unit, many)
-        per_layer = (in_many - in_few) / (many.L - few.L)
+        per_layer = (in_many - in_few) / (many["L"] - few["L"])
         slopes[f"{unit}*L"] += per_layer
-        slopes[unit] += in_few - per_layer * few.L
+        slopes[unit] += in_few - per_layer * few["L"]
     return {unit: slope for unit, slope in slopes.items() if abs(slope) > 1e-9}
 
 
-def _elements(unit: str, s: Sizes) -> float:
+def _elements(unit: str, s: Numbers) -> float:
     return next((count for count, name in _shapes(s).items() if name == unit), 1)
 
 
@@ -196,35 +201,41 @@ def closed_form_slopes(spec: RunSpec) -> Slopes:
 
     The lines are sums of the units, so drawn sizes and least squares give the exact coefficients.
     """
-    s, draw = sizes(spec), np.random.default_rng(0)
-    kept = s.K > 0
+    draw = np.random.default_rng(0)
     rows, totals = [], []
     for _ in range(4 * len(UNITS)):
         B, T, H, C, L, V = (int(draw.integers(2, 90)) for _ in range(6))
-        drawn = s._replace(
-            B=B, T=T, N=B * T, H=H, C=C, L=L, V=8 * V, K=L if kept else 0, R=0 if kept else L,
-            linear=12 * C * C,
-        )  # fmt: skip
-        rows.append([unit(drawn) for unit in UNITS.values()])
-        totals.append(closed_form_bytes(drawn, spec))
+        shape = {"n_layer": L, "n_head": H, "n_embd": H * C, "vocab_size": 8 * V, "context_length": T}
+        drawn = RunSpec.model_validate(
+            spec.model_dump()
+            | {
+                "model": spec.model.model_dump() | shape,
+                "train": spec.train.model_dump() | {"micro_batch_size": B, "sequence_length": None},
+            }
+        )
+        numbers = numbers_of(drawn)
+        rows.append([_value(unit, numbers) for unit in UNITS])
+        totals.append(closed_form_bytes(drawn))
     found, *_ = np.linalg.lstsq(np.array(rows, float), np.array(totals, float))
     return {name: round(float(slope), 4) for name, slope in zip(UNITS, found, strict=True) if abs(slope) > 1e-4}
 
 
-def closed_form_bytes(s: Sizes, spec: RunSpec) -> int:
+def closed_form_bytes(spec: RunSpec) -> int:
     """Return bytes of the closed form's lines that are alive between forward and backward."""
-    return sum(line.bytes for line in compiled_lines(s, spec) if line.phases & Phase.LOSS_FORWARD)
+    moments, numbers = moments_of(mode_of(spec, evaluates=False)), numbers_of(spec)
+    rows = {Phase.LOSS_FORWARD: widest(moments, numbers)[Phase.LOSS_FORWARD]}
+    return sum(line.bytes for line in lines(moments, numbers, rows) if line.name not in BESIDE)
 
 
 def compare(mode: str) -> dict[str, Any]:
     """Return the mode's families and both slopes, and where they disagree."""
     spec, other = spec_of(mode, {}), spec_of(mode, OTHER)
     flash = FLASH_ON_CUDA in mode
-    families = saved_families(forward_graph(spec, flash_on_cuda=flash), sizes(spec))
+    families = saved_families(forward_graph(spec, flash_on_cuda=flash), numbers_of(spec))
     graph, closed = graph_slopes(spec, spec_of(mode, DEEPER), families), closed_form_slopes(spec)
-    there = saved_families(forward_graph(other, flash_on_cuda=flash), sizes(other))
+    there = saved_families(forward_graph(other, flash_on_cuda=flash), numbers_of(other))
     saved = sum(getattr(torch, dtype).itemsize * n for (_, dtype), n in there.items())
-    error = closed_form_bytes(sizes(other), other) / saved - 1
+    error = closed_form_bytes(other) / saved - 1
     wrong = [u for u in graph | closed if u not in SMALL and abs(graph.get(u, 0) - closed.get(u, 0)) > 0.01]
     return {
         "mode": mode,

@@ -36,7 +36,6 @@ import fwplan
 from fwplan.estimators.memory import estimate_memory
 from fwplan.model.modules import build_model
 from fwplan.spec import RunSpec
-from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import grad_scaler
 from fwplan.train.step import Trainer, train_step
 from fwplan.units import MIB
@@ -140,7 +139,7 @@ def _under_fake(spec: RunSpec) -> tuple[int, float]:
 def tracked_peak(spec: RunSpec) -> int:
     """Return MemTracker's peak of two steps, in bytes; on fake tensors inside FakeTensorMode, else on real ones."""
     model = build_model(spec)
-    trainer = Trainer(spec, CPU, model, build_optimizer(model, spec.train), grad_scaler(spec.train.dtype, "cpu"))
+    trainer = Trainer(spec, CPU, model, spec.train.optimizer.build(model), grad_scaler(spec.train.dtype, "cpu"))
     tracker = MemTracker()
     tracker.track_external(trainer.model, trainer.optimizer)
     with tracker:

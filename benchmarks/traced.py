@@ -10,7 +10,6 @@ import torch
 import fwplan
 from fwplan.model.modules import build_model
 from fwplan.train.evaluate import evaluate
-from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import grad_scaler, in_their_types
 from fwplan.train.step import Trainer, train_step
 
@@ -38,4 +37,4 @@ def trace_evaluation(spec: RunSpec) -> fwplan.Trace:
             train_step(trainer, [batch(train.micro_batch_size)])
         evaluate(trainer, [batch(train.eval_micro_batch_size or train.micro_batch_size)])
 
-    return fwplan.trace(model, step, build_optimizer(model, train), device="cuda")
+    return fwplan.trace(model, step, train.optimizer.build(model), device="cuda")

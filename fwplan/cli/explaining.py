@@ -25,10 +25,14 @@ def explain(
         list[str] | None,
         typer.Argument(
             metavar="CONFIG",
-            help="nanoGPT's config.py, or train.py and then a config, train_gpt2.py, or a .json: plan, spec, HF's; "
-            "and --key=value as nanoGPT takes them.",
+            help="nanoGPT's config.py, or train.py and then a config; train_gpt2.py, nanochat's base_train.py, "
+            "autoresearch's train.py, minimind's train_pretrain.py; a .json: plan, spec, Hugging Face's; "
+            "litgpt's .yaml; torchtitan's .toml. And --key=value as nanoGPT takes them.",
         ),
     ] = None,
+    nanochat: Annotated[
+        bool, typer.Option("--nanochat", help="No file: nanochat's base_train.py with these arguments, depth=24.")
+    ] = False,
     log: Annotated[Path | None, typer.Option(help="A training log that ran out of memory, - from a pipe: why?")] = None,
     gpu: Gpu = None,
     vram: Vram = None,
@@ -45,12 +49,13 @@ def explain(
 ) -> None:
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
     import fwplan
+    from fwplan.api.common import refuse_output
     from fwplan.cli.nanogpt_words import files_and_settings
-    from fwplan.commands.common import refuse_output
-    from fwplan.render.explain import explain_lines
-    from fwplan.render.terminal import show
+    from fwplan.configs import NANOCHAT
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.explain import explain_lines
 
-    config, overrides = files_and_settings(words or [], context)
+    config, overrides = (NANOCHAT, words or []) if nanochat else files_and_settings(words or [], context)
     if log is not None:
         if any(option for option in (fix, output, trace, snapshot, html)):
             raise FwplanError("--log only explains", hint="it prints the command that applies a fix")
@@ -68,7 +73,7 @@ def explain(
     if output is not None:
         found = found.saved(output)
     if html is not None:
-        from fwplan.report import write_report
+        from fwplan.view.html import write_report
 
         write_report(found, html)
     if as_json:
@@ -79,12 +84,12 @@ def explain(
 
 
 def _explain_log(
-    log: Path, config: Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
+    log: Path, config: str | Path | None, overrides: list[str], *, gpu: str | None, vram: str | None, world_size: int,
     as_json: bool,
 ) -> None:  # fmt: skip
     import fwplan
-    from fwplan.render.oom import oom_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.oom import oom_lines
 
     found = fwplan.explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
     if as_json:
@@ -108,8 +113,8 @@ def diff(
 ) -> None:
     """Say what the change from one run to another does to memory, line by line, to the verdict and to time."""
     import fwplan
-    from fwplan.render.diff import diff_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.diff import diff_lines
 
     found = fwplan.diff(before, after, overrides or [], gpu=gpu, vram=vram)
     if as_json:
@@ -131,9 +136,9 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Say what one step of any script allocates, op by op. Runs the script, without data and without a GPU."""
-    from fwplan.commands.trace import trace_step
-    from fwplan.render.terminal import show
-    from fwplan.render.trace import replayed_lines
+    from fwplan.api.trace import trace_step
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.trace import replayed_lines
 
     found, target = trace_step(place, gpu=gpu, vram=vram, device=device, snapshot=snapshot)
     if as_json:

@@ -33,6 +33,7 @@ def suggest(
     margin: Annotated[
         str | None, typer.Option(help="GiB to keep free beside the upper end of what the run may need.")
     ] = None,
+    architecture: Annotated[str, typer.Option(help="gpt2, llama, nanochat or pythia.")] = "gpt2",
     context: Annotated[int, typer.Option(min=1, help="Tokens per sequence.")] = 1024,
     objective: Annotated[str, typer.Option(help="loss, largest, fastest or cheapest.")] = "loss",
     loss: Annotated[float | None, typer.Option(help="Expected loss in nats that cheapest has to reach.")] = None,
@@ -46,14 +47,14 @@ def suggest(
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
     import fwplan
-    from fwplan.commands.common import refuse_output
-    from fwplan.commands.suggest import refuse_with_cards
-    from fwplan.render.suggest import card_lines, suggest_lines
-    from fwplan.render.terminal import show
+    from fwplan.api.common import refuse_output
+    from fwplan.api.suggest import refuse_with_cards
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.suggest import card_lines, suggest_lines
 
     wishes = {"margin": margin, "epochs": epochs, "objective": objective, "loss": loss,
               "gpu_hour_price": gpu_hour_price, "kwh_price": kwh_price, "budget": budget,
-              "settings": settings or []}  # fmt: skip
+              "architecture": architecture, "settings": settings or []}  # fmt: skip
     if vram is not None and "," in vram:
         refuse_with_cards(gpu=gpu, device=device, html=html)
         table = fwplan.suggest_cards(vram.split(","), tokens=tokens, hours=hours, data=data, context=context, **wishes)
@@ -64,7 +65,7 @@ def suggest(
         return
     refuse_output(output)
     if html is not None:
-        from fwplan.report import refuse_page
+        from fwplan.view.html import refuse_page
 
         refuse_page(html)
     suggestion = fwplan.suggest(
@@ -73,7 +74,7 @@ def suggest(
     plan = suggestion.plan
     plan.save(output)
     if html is not None:
-        from fwplan.report import write_suggestion
+        from fwplan.view.html import write_suggestion
 
         write_suggestion(suggestion, html, output)
     if as_json:
@@ -95,8 +96,8 @@ def solve(
 ) -> None:
     """Say the largest value of one field with which a run still fits."""
     import fwplan
-    from fwplan.render.solve import solve_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.solve import solve_lines
 
     found = fwplan.solve(field, config, overrides or [], gpu=gpu, vram=vram, device=device)
     if as_json:

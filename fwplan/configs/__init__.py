@@ -1,4 +1,4 @@
-"""nanoGPT's config.py and train.py, build-nanogpt's train_gpt2.py and JSON files -> RunSpec. Never executes a file."""
+"""Configs and training scripts of nanoGPT, nanochat and their kin, JSON, YAML and TOML -> RunSpec. Executes no file."""
 
 from __future__ import annotations
 
@@ -7,20 +7,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplan.configs.json_files import read_json
+from fwplan.configs.documents.json_files import read_json
+from fwplan.configs.documents.toml_files import read_toml
 from fwplan.configs.learning_rate import settle_learning_rate
 from fwplan.configs.literals import MAX_SOURCE_BYTES
+from fwplan.configs.nanochat.base_train import COMMAND as NANOCHAT
+from fwplan.configs.nanochat.base_train import read_command
 from fwplan.configs.python_files import read_python_file
 from fwplan.configs.settings import Kind, Reading, Unknown, fields
 from fwplan.errors import FwplanError
 from fwplan.spec import RunSpec, parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-__all__ = ["LoadedConfig", "Unknown", "load_config"]
+__all__ = ["NANOCHAT", "LoadedConfig", "Unknown", "load_config"]
 
-MAX_JSON_BYTES = 1024 * 1024
+MAX_DOCUMENT_BYTES = 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -71,8 +74,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     """Return the run that a file describes, with "--key=value" overrides applied in order.
 
     Args:
-        path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, or a .json that holds a spec, a plan or
-            a Hugging Face GPT-2 config.
+        path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, nanochat's base_train.py, autoresearch's
+            train.py, minimind's train_pretrain.py; a .json that holds a spec, a plan or a Hugging Face config; litgpt's
+            .yaml; torchtitan's .toml; NANOCHAT for nanochat's own script with `overrides` as its arguments.
         overrides: as nanoGPT takes them on its command line: "--key=value", of which the last one wins, and, where
             `path` is a train.py, the config that it runs.
         world_size: processes that train; nanoGPT's gradient_accumulation_steps is divided by it.
@@ -80,22 +84,40 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     Raises:
         FwplanError: the file cannot be read, is of no known kind, contradicts itself or describes no possible run.
     """
-    path, script, overrides = _files(Path(path), overrides)
     if world_size < 1:
         raise FwplanError(f"world_size must be at least 1, not {world_size}", hint="the number of processes that train")
-    _require_file(path)
-    if path.suffix == ".py":
-        source = _read(path, MAX_SOURCE_BYTES)
-        reading = read_python_file(source, str(path), overrides, world_size, script)
+    if str(path) == NANOCHAT:
+        reading = read_command(overrides, world_size)
         settle_learning_rate(reading)
-    elif path.suffix == ".json":
-        source = _read(path, MAX_JSON_BYTES)
-        reading = read_json(source, str(path), overrides, world_size)
+        return _loaded(reading, Path("nanochat"), "")
+    path, script, overrides = _files(Path(path), overrides)
+    _require_file(path)
+    source = _read(path, MAX_SOURCE_BYTES if path.suffix == ".py" else MAX_DOCUMENT_BYTES)
+    if path.suffix == ".py":
+        reading = read_python_file(source, str(path), overrides, world_size, script)
     else:
-        raise FwplanError(
-            f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"
-        )
+        reading = _reader(path)(source, str(path), overrides, world_size)
+    if path.suffix != ".json":
+        settle_learning_rate(reading)
     return _loaded(reading, path, source)
+
+
+def _reader(path: Path) -> Callable[[str, str, Sequence[str], int], Reading]:
+    """Return what reads documents of a file's kind."""
+    match path.suffix:
+        case ".json":
+            return read_json
+        case ".toml":
+            return read_toml
+        case ".yaml" | ".yml":
+            from fwplan.configs.documents.yaml_files import read_yaml  # noqa: PLC0415  # PyYAML, for who names one
+
+            return read_yaml
+        case _:
+            raise FwplanError(
+                f"cannot tell what {path} is",
+                hint="name a config or script .py, or a .json, .yaml or .toml that is read",
+            )
 
 
 def _files(path: Path, overrides: Sequence[str]) -> tuple[Path, Path | None, list[str]]:

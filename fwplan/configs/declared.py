@@ -34,7 +34,7 @@ def declared(trees: Sequence[ast.Module], script: ast.Module) -> list[Declared]:
     A later one of the same holder wins: what a call passes over the class's default. `trees` are the script and where
     its model is defined; what is declared first is what the model is made of.
     """
-    found = [*_classes(trees, script), *_dicts(script), *_parsed(script)]
+    found = [*_classes(trees, script), *_dicts(script), *parsed(script)]
     last = {(one.holder, one.name): one for one in found}
     return [*last.values()]
 
@@ -130,7 +130,7 @@ def _items(value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
             yield str(name), one
 
 
-def _parsed(tree: ast.Module) -> Iterator[Declared]:
+def parsed(tree: ast.Module) -> Iterator[Declared]:
     """Yield the defaults of an argument parser: parser.add_argument("--batch_size", type=int, default=12)."""
     for call in nodes(tree, ast.Call):
         if isinstance(call.func, ast.Attribute) and call.func.attr == "add_argument":

@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from fwplan.configs.literals import Bindings, parse_python, read_statements
+from fwplan.configs.minimind import is_minimind, read_minimind
+from fwplan.configs.nanochat.autoresearch import is_autoresearch, read_autoresearch
+from fwplan.configs.nanochat.base_train import is_base_train, read_base_train
 from fwplan.configs.nanogpt import DEFAULTS, SAMPLES, read_nanogpt
 from fwplan.configs.script import is_script, read_script
 from fwplan.configs.settings import own_overrides
@@ -54,6 +57,12 @@ def read_python_file(
 
 
 def _read(tree: ast.Module, path: str, overrides: Sequence[str], world_size: int, script: Path | None) -> Reading:
+    if is_base_train(tree):
+        return read_base_train(tree, path, overrides, world_size)
+    if is_autoresearch(tree):
+        return read_autoresearch(tree, path, overrides, world_size)
+    if is_minimind(tree):
+        return read_minimind(tree, path, overrides, world_size)
     end = configurator(tree)
     if end is not None and script is None:
         return _read_own(tree, end, path, overrides, world_size)

@@ -9,16 +9,20 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from fwplan.configs.literals import read_value
 from fwplan.configs.uncounted import may_change_memory, structure, switched_off
 from fwplan.errors import FwplanError
+from fwplan.model.architectures import AnyArchitecture
 from fwplan.spec import ModelSpec, TrainSpec
 from fwplan.spec.flat import FIELDS
+from fwplan.spec.unions import members
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from fwplan.configs.expressions import Value
 
-MODEL_FIELDS = frozenset(ModelSpec.model_fields)
+# The fields of every architecture, of which a document may be any; nanoGPT's and GPT-2 scripts' are GPT-2's.
+MODEL_FIELDS = frozenset(name for _, one in members(AnyArchitecture) for name in one.model_fields)
+_GPT2_FIELDS = frozenset(ModelSpec.model_fields)
 TRAIN_FIELDS = frozenset(TrainSpec.model_fields | FIELDS)
 
 # Other people's names for our fields: nanoGPT's, nanochat's, Hugging Face's.
@@ -54,8 +58,9 @@ DECIDERS = frozenset(
     }
 )
 # Different ways to say one thing: where a later layer uses one of them, an earlier layer's others no longer count.
+ACCUMULATION = frozenset({"grad_accum_steps", "gradient_accumulation_steps", "total_batch_size"})
 _RIVALS = (
-    frozenset({"grad_accum_steps", "gradient_accumulation_steps", "total_batch_size"}),
+    ACCUMULATION,
     frozenset({"max_steps", "max_tokens"}),
 )
 # Unknown values of these change neither memory nor the time of a step; everything else that is unknown matters.
@@ -98,7 +103,9 @@ SHAPE_NAMES = {
 ASKED = {"micro_batch_size": "batch_size", "context_length": "block_size"}  # by the names that people type
 SHAPE = ("n_layer", "n_head", "n_embd", "vocab_size", "context_length")
 
-Kind: TypeAlias = Literal["nanogpt", "script", "spec", "plan", "hf", "json"]
+Kind: TypeAlias = Literal[
+    "nanogpt", "script", "spec", "plan", "hf", "json", "nanochat", "autoresearch", "minimind", "litgpt", "torchtitan"
+]
 Origin: TypeAlias = Literal["default", "file", "override"]
 
 
@@ -214,18 +221,18 @@ _SHAPE_KEYS = frozenset({*SHAPE, "micro_batch_size", "batch_size", "block_size"}
 def canonical(name: str) -> str | None:
     """Return the one name that this tool uses for a setting, or None where it knows none of that name."""
     name = ALIASES.get(name, name)
-    return name if name in MODEL_FIELDS | TRAIN_FIELDS | DECIDERS else None
+    return name if name in _GPT2_FIELDS | TRAIN_FIELDS | DECIDERS else None
 
 
-def merge(found: Iterable[Setting], path: str) -> Settings:
-    """Return the settings of one layer by their canonical names.
+def merge(found: Iterable[Setting], path: str, name: Callable[[str], str | None] = canonical) -> Settings:
+    """Return the settings of one layer by the names that `name` gives them: their canonical ones.
 
     Raises:
         FwplanError: two names of one setting disagree.
     """
     merged: Settings = {}
     for setting in found:
-        key = canonical(setting.name) or setting.name
+        key = name(setting.name) or setting.name
         before = merged.get(key)
         if before is not None and (before.value, before.reason) != (setting.value, setting.reason):
             raise FwplanError(
@@ -279,7 +286,7 @@ _TYPO = 0.85  # a name as like a setting's as this was meant to be it
 
 def _similar(name: str, cutoff: float = 0.6) -> list[str]:
     """Return the known settings whose names are like this one, the likest first."""
-    known = sorted(MODEL_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
+    known = sorted(_GPT2_FIELDS | TRAIN_FIELDS | DECIDERS | ALIASES.keys())
     return difflib.get_close_matches(name[:100], known, n=3, cutoff=cutoff)
 
 
@@ -313,7 +320,7 @@ def grad_accum_steps(settings: Settings, path: str) -> Setting | None:
     """
     world = whole(settings["world_size"], path) if "world_size" in settings else 1
     said: list[tuple[Setting, int]] = []
-    for key in sorted(_RIVALS[0] & settings.keys()):
+    for key in sorted(ACCUMULATION & settings.keys()):
         setting = settings[key]
         unit, meaning = _accumulation_unit(key, settings, world, path)
         total = whole(setting, path)

@@ -50,20 +50,8 @@ PURE_SHARE = 0.97
 FP32_ATTENTION = 3.5
 CAST_BYTES = 12.0  # fp32 weight read, bf16 copy written; bf16 gradient read, fp32 one written
 ACCUMULATE_BYTES = 8.0
-# Passes over all weights, counted in torch.optim: a fused AdamW reads weight, gradient and both moments and writes all
-# but the gradient (7); foreach decays (2), updates the moments (3 + 2 + 3), takes root, quotient and epsilon
-# (2 + 2 + 2) and adds (4). 7 to 20 is 61 to 177 ms, as duoan/cs336 measured. Tensor by tensor much of it stays in the
-# card's cache: on gollem's RTX 3090 (tiny rows) for_loop takes 3.5 to 4.8 ms more than fused, 6 passes, not 13. SGD:
-# gradient, weight and momentum (5; 3 without), op by op decay, momentum, weight (11, 6); for_loop less, as AdamW's.
-# Clipping reads the gradients, then scales them. Rejected: 40, 100 and 100 bytes a parameter for all optimizers.
-PASSES = {
-    "adamw": {"fused": 7, "foreach": 20, "for_loop": 13},
-    "sgd, momentum": {"fused": 5, "foreach": 11, "for_loop": 8},
-    "sgd": {"fused": 3, "foreach": 6, "for_loop": 4},
-    "adamw_8bit": {"fused": 3},  # the weight and the gradient; its moments are STATE_8BIT_BYTES
-}
+# Passes over all gradients: clipping reads them, then scales them.
 CLIP_PASSES = 3
-STATE_8BIT_BYTES = 4.0  # two moments, a byte each, read and written; their scales are a 64th of that
 
 # Kernels launched over those counted, compiled and eager: the fit gave 30 and 70 to GPT-2's block, which counts 32 and
 # 42; and the host's seconds for each that is counted.
@@ -75,13 +63,6 @@ HOST_KERNEL_SECONDS = (0.59e-3 / 32, 0.56e-3 / 42)
 # hidden behind the GPU's work (gollem's micro-batches 4 and 8 would be 18 % too fast), the second is (its fp32 row).
 TENSOR_HOST_SECONDS = 40e-6
 KERNEL_HOST_SECONDS = 7.5e-6
-KERNELS_PER_TENSOR = {"adamw": 8, "sgd": 4, "adamw_8bit": 1}
-
-
-def launch_seconds(train: TrainSpec) -> float:
-    """Return the seconds in which the host launches the optimizer's kernels for one tensor, where it has its own."""
-    alone = train.optimizer.implementation == "for_loop" or train.optimizer.name == "adamw_8bit"
-    return KERNEL_HOST_SECONDS * KERNELS_PER_TENSOR[train.optimizer.name] if alone else 0.0
 
 
 def traffic_share(train: TrainSpec) -> float:

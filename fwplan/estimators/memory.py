@@ -7,24 +7,20 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import overhead
-from fwplan.estimators.compiled import compiled_lines
-from fwplan.estimators.compiled_evaluation import compiled_evaluation_lines
-from fwplan.estimators.dtypes import DTYPES
-from fwplan.estimators.line import Line, phase_totals
-from fwplan.estimators.optimizer import persistent_lines, saved_lines, step_lines
-from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, PASSING, STEP_PHASES, Phase
-from fwplan.estimators.sizes import Sizes, sizes
-from fwplan.estimators.tape.evaluate import lines as tape_lines
-from fwplan.estimators.tape.evaluate import widest
-from fwplan.estimators.tape.matrix import moments_of
-from fwplan.estimators.tape.mode import mode_of, numbers_of
+from fwplan.estimators.moments.evaluate import largest, widest
+from fwplan.estimators.moments.evaluate import lines as tape_lines
+from fwplan.estimators.moments.matrix import moments_of
+from fwplan.estimators.moments.mode import donated, mode_of, numbers_of
+from fwplan.tape.dtypes import DTYPES
+from fwplan.tape.line import Line
+from fwplan.tape.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fwplan.estimators.line import Status
     from fwplan.spec import RunSpec, TrainSpec
+    from fwplan.tape.line import Status
 
 
 @dataclass(frozen=True)
@@ -35,9 +31,14 @@ class Memory:
     phase: Phase
     allocated_bytes: int
     step_bytes: int  # the peak of a training step alone, which is what a run measures
-    allocated_interval: tuple[int, int]
     status: Status
+    make_interval: Callable[[], tuple[int, int]] = field(compare=False, repr=False)
     make_lines: Callable[[], Sequence[Line]] = field(compare=False, repr=False)
+
+    @cached_property
+    def allocated_interval(self) -> tuple[int, int]:
+        """The least and the most that the live tensors may be at the peak, in bytes."""
+        return self.make_interval()
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:
@@ -57,14 +58,12 @@ def unsupported(spec: RunSpec) -> str | None:
         return train.parallel.unsupported
     if spec.device is not None and spec.device.type == "mps":
         return "memory on Apple GPUs (mps) is not modelled yet"
-    if train.compile and spec.model.architecture != "gpt2":
-        return f"torch.compile of {spec.model.architecture!r} is not modelled yet"
     return spec.model.misfit(train)
 
 
 def estimate_memory(spec: RunSpec) -> Memory:
     """Return the peak allocated bytes of one step of a spec for which unsupported() is None."""
-    return _compiled(spec) if spec.train.compile else _eager(spec)
+    return _memory(spec)
 
 
 def evaluation_memory(spec: RunSpec) -> Memory:
@@ -72,14 +71,14 @@ def evaluation_memory(spec: RunSpec) -> Memory:
 
     There are no gradients, and AdamW makes its moments in the first step, which never comes.
     """
-    spec = spec.but(eval_micro_batch_size=spec.train.micro_batch_size)
-    return _compiled_evaluation(spec) if spec.train.compile else _eager(spec, trains=False)
+    return _memory(spec.but(eval_micro_batch_size=spec.train.micro_batch_size), trains=False)
 
 
-def _eager(spec: RunSpec, *, trains: bool = True) -> Memory:
-    """Return the memory of a step that torch runs op by op: of its widest moments on the tape."""
+def _memory(spec: RunSpec, *, trains: bool = True) -> Memory:
+    """Return the memory of a step: of its widest moments on the tape."""
     numbers = numbers_of(spec)
-    moments = moments_of(mode_of(spec, evaluates=not trains or numbers["E"] > numbers["B"], trains=trains))
+    mode = mode_of(spec, evaluates=not trains or numbers["E"] > numbers["B"], trains=trains)
+    moments = moments_of(mode)
     rows = widest(moments, numbers)
     beside = beside_tensors(spec, numbers["P"])
     unproven = sum([line.bytes for line in beside])
@@ -90,59 +89,24 @@ def _eager(spec: RunSpec, *, trains: bool = True) -> Memory:
         step = max([total for when, total in totals.items() if when & STEP_PHASES])
     floor = totals[Phase.OPTIMIZER_STEP] - unproven if trains else 0
     proven = is_traced(spec) and unproven < LEAST_SHARE * totals[phase]
+
+    def interval() -> tuple[int, int]:
+        sparing = donated(mode)
+        least = totals[phase] if sparing is None else unproven + largest(moments_of(sparing), numbers)
+        return _interval(spec, numbers["N"], totals[phase], least, floor)
+
     return Memory(
         totals=totals,
         phase=phase,
         allocated_bytes=totals[phase],
         step_bytes=step,
-        allocated_interval=_interval(spec, numbers["N"], totals[phase], totals[phase], floor),
         status="exact" if proven else "prior",
+        make_interval=interval,
         make_lines=lambda: (*tape_lines(moments, numbers, rows), *beside),
     )
 
 
-def _compiled(spec: RunSpec) -> Memory:
-    s = sizes(spec)
-    lines = tuple([line for line in (*compiled_memory_lines(s, spec), *beside_tensors(spec, s.P)) if line.bytes])
-    totals = phase_totals(lines, phases_of(s))
-    phase = max(totals, key=totals.__getitem__)
-    step = totals[phase]
-    if s.evaluates:
-        step = max([total for when, total in totals.items() if when & STEP_PHASES])
-    interval = _interval(spec, s.N, totals[phase], _least(spec, s, lines, totals[phase]), _at_the_optimizer_step(lines))
-    return Memory(totals, phase, totals[phase], step, interval, "prior", lambda: lines)
-
-
-def _compiled_evaluation(spec: RunSpec) -> Memory:
-    s = sizes(spec)
-    s = s._replace(evaluates=True, evaluated=s.N)
-    weights = next(iter(saved_lines(s, spec.train)))
-    inner = (weights, *compiled_evaluation_lines(s), *beside_tensors(spec, s.P))
-    lines = tuple([line for line in inner if line.bytes])
-    totals = phase_totals(lines, phases_of(s) & EVALUATION)
-    phase = max(totals, key=totals.__getitem__)
-    peak = totals[phase]
-    return Memory(totals, phase, peak, peak, _interval(spec, s.N, peak, peak, 0), "prior", lambda: lines)
-
-
 LEAST_SHARE = 0.01  # a sum with less than this of unproven lines is as good as its exact ones
-
-
-def phases_of(s: Sizes) -> Phase:
-    """Return the phases that a compiled run of this kind has."""
-    return _phases(s.chunked, s.evaluates)
-
-
-@cache
-def _phases(chunked: bool, evaluates: bool) -> Phase:
-    absent = PASSING | (Phase(0) if chunked else Phase.LOSS_WEIGHT_GRADIENT)
-    absent |= Phase(0) if evaluates else EVALUATION
-    return EVERY_PHASE & ~absent
-
-
-def compiled_memory_lines(s: Sizes, spec: RunSpec) -> list[Line]:
-    """Return every line of a compiled run of the spec's kind in these sizes, those of zero bytes too."""
-    return [*persistent_lines(s, spec.train), *step_lines(s, spec.train), *compiled_lines(s, spec)]
 
 
 def beside_tensors(spec: RunSpec, parameters: Any) -> list[Line]:
@@ -170,7 +134,7 @@ def _workspaces_line(card: str | None) -> Line:
 def is_traced(spec: RunSpec) -> bool:
     """Return whether this mode's formula is confirmed op by op against real steps."""
     train = spec.train
-    return train.parallel.proven and train.optimizer.name != "adamw_8bit" and not train.compile
+    return train.parallel.proven and train.optimizer.traced and not train.compile
 
 
 def relative_error(train: TrainSpec) -> float:
@@ -180,7 +144,7 @@ def relative_error(train: TrainSpec) -> float:
         errors.append(overhead.COMPILED_LOGITS_ABOVE if train.loss.returns_logits else overhead.COMPILED_ABOVE)
     if not train.parallel.proven:
         errors.append(overhead.UNPROVEN_ERROR)
-    if train.optimizer.name == "adamw_8bit":
+    if not train.optimizer.traced:
         errors.append(overhead.QUANTISED_ERROR)
     return max(errors)
 
@@ -211,20 +175,3 @@ def _interval(spec: RunSpec, tokens: int, allocated: int, least: int, floor: int
         likely = overhead.workspaces(_card(spec))
         low -= likely.point - likely.low
     return max(int(low), floor), int(high)
-
-
-def _least(spec: RunSpec, s: Sizes, lines: Sequence[Line], allocated: int) -> int:
-    """Return the peak if the logits' gradient is written over the logits, where nobody else holds them.
-
-    That is gained in the phases of the loss alone: another phase's peak stays.
-    """
-    if not s.cuda or s.chunked or spec.train.loss.returns_logits:
-        return allocated
-    others = [line for line in lines if line.name != "gradient: logits"]
-    return max(phase_totals(others, phases_of(s)).values())
-
-
-def _at_the_optimizer_step(lines: Sequence[Line]) -> int:
-    """Return what no run does without: weights, moments and all gradients, as far as they are known to the byte."""
-    bit = Phase.OPTIMIZER_STEP.value
-    return sum([line.bytes for line in lines if int(line.phases) & bit and line.status != "prior"])

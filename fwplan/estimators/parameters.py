@@ -34,13 +34,14 @@ def weights(model: Architecture) -> Iterator[Weight]:
 
 @dataclass(frozen=True)
 class ParameterCount:
-    """Elements in all weights, and without learned positions (how nanoGPT prints a model's size)."""
+    """Elements in all weights, without learned positions (how nanoGPT prints a size), and as scaling laws count."""
 
     total: int
     non_position: int
+    capacity: int
 
 
 def count_parameters(model: Architecture) -> ParameterCount:
     """Return the number of trainable elements, tied weights counted once."""
     total = model.parameters(model.dims)
-    return ParameterCount(total, total - model.positions(model.dims))
+    return ParameterCount(total, total - model.positions(model.dims), model.capacity(model.dims))

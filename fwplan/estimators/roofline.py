@@ -9,17 +9,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
-from fwplan.estimators.dtypes import DTYPES
 from fwplan.spec import defaults
+from fwplan.tape.dtypes import DTYPES
 
 if TYPE_CHECKING:
-    from fwplan.estimators.work.work import Numbers, Weights, Work
+    from fwplan.estimators.effort import Effort, Weights
+    from fwplan.estimators.work.work import Numbers, Work
     from fwplan.model.architecture import Dims
     from fwplan.spec import TrainSpec
 
 
 @dataclass(frozen=True)
-class Card:
+class Rates:
     """What the roofline asks of a GPU.
 
     Attributes:
@@ -72,7 +73,7 @@ class MicroStep:
         return _larger(self.gpu - self.host, 0.0 * self.host)
 
 
-def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
+def product_seconds(card: Rates, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
     """Return the seconds of an (M, K) x (K, N) product of elements of `width` bytes at rate FLOP/s when full.
 
     The result is cut into tiles of 128 x 128, each the work of one SM; the last wave of them runs as long as a full
@@ -86,7 +87,7 @@ def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float)
     return _larger(compute, traffic)
 
 
-def product_rate(card: Card, train: TrainSpec) -> float:
+def product_rate(card: Rates, train: TrainSpec) -> float:
     """Return the FLOP/s of full products in this mode: on matrix units, in TF32 at half their rate, or in plain fp32.
 
     Plain fp32 is PyTorch's default, and what bf16 is converted to where the card has no units for it.
@@ -104,14 +105,14 @@ def _larger(a: Any, b: Any) -> Any:
     return 0.5 * (a + b + abs(a - b))  # a comparison's booleans would cost numpy a cast of all
 
 
-def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
+def _three(card: Rates, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
     """Return the seconds of a linear layer's forward, and of its backward's two products."""
     forward = product_seconds(card, N, out, K, width, rate)
     backward = product_seconds(card, N, K, out, width, rate) + product_seconds(card, out, K, N, width, rate)
     return forward, backward
 
 
-def _block_products(card: Card, N: Any, block: Numbers, width: int, rate: float) -> tuple[Any, Any]:
+def _block_products(card: Rates, N: Any, block: Numbers, width: int, rate: float) -> tuple[Any, Any]:
     """Return the seconds of one block's linear layers, forward and backward."""
     forward = backward = 0.0
     for outs, ins, times in block.products:
@@ -120,7 +121,7 @@ def _block_products(card: Card, N: Any, block: Numbers, width: int, rate: float)
     return forward, backward
 
 
-def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
+def _head_products(card: Rates, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
     """Return the seconds of the head's three products, at once or in chunks of tokens."""
     rows = N if chunk is None else _smaller(N, chunk)
     forward, backward = _three(card, rows, C, V, width, rate)
@@ -130,7 +131,7 @@ def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width:
 def micro_step(
     work: Work,
     train: TrainSpec,
-    card: Card,
+    card: Rates,
     n: Dims,
     *,
     B: Any,
@@ -142,7 +143,7 @@ def micro_step(
     known keeps the products of the same B and C for modes that share them.
     """
     known = {} if known is None else known
-    N, L, V = B * T, n.L // work.blocks, n.V
+    N, V = B * T, n.V
     p, a = (kind.width for kind in DTYPES[train.dtype])
     block = work.of_block(n, compiled=train.compile)
     rate = product_rate(card, train)
@@ -153,55 +154,54 @@ def micro_step(
     if (card, rate, chunk) not in known:
         known[card, rate, chunk] = _head_products(card, N, n.C, V, chunk, a, rate)
     forward, backward = known[card, rate]
-    linear, head = L * (forward + backward), known[card, rate, chunk]
+    times, head = block.times, known[card, rate, chunk]
     scores, scores_backward = _attention(train, card, rate, block, N * T, dropout=work.dropout)
     eager = 0 if train.compile else 1
-    between = L * N * block.moved * kernels.traffic_share(train) / bandwidth
+    between = times * N * block.moved * kernels.traffic_share(train) / bandwidth
     logit = kernels.LOGIT_BYTES[train.loss.name][eager] * (kernels.PURE_SHARE if p == a else 1)
     logit += kernels.UNPADDED_LOGIT_BYTES if V % 8 and train.compile else 0.0
     every = train.checkpoint_every if train.checkpointing == "block" else 0
-    again = (-(-L // every)) / L if every else 0.0
-    launched = L * (1 + again / 3) * block.kernels  # the forward's third; what is counted comes to 0.37
+    again = (-(-n.L // every)) / n.L if every else 0.0
+    launched = times * (1 + again / 3) * block.kernels  # the forward's third; what is counted comes to 0.37
     per_weight = (kernels.CAST_BYTES if p != a else 0) + (kernels.ACCUMULATE_BYTES if train.grad_accum_steps > 1 else 0)
     return MicroStep(
-        linear=linear,
+        linear=times * (forward + backward),
         head=head,
-        attention=L * (scores + scores_backward),
+        attention=times * (scores + scores_backward),
         elementwise=between,
         loss=N * V * logit / bandwidth,
-        weights=(L * block.matrices + V * n.C) * per_weight / bandwidth,
-        recomputed=again * (L * (forward + scores) + between / 3),
+        weights=(times * block.matrices + V * n.C) * per_weight / bandwidth,
+        recomputed=again * (times * (forward + scores) + between / 3),
         launches=launched * kernels.LAUNCHED[eager] * kernels.LAUNCH_SECONDS,
         host=launched * kernels.HOST_KERNEL_SECONDS[eager],
     )
 
 
-def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
-    """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches.
+def optimizer_seconds(train: TrainSpec, card: Rates, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
+    """Return the seconds of clipping, optimizer and clearing gradients: what they move, or the host's launches.
 
     A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
     """
-    parameters, tensors = weights.elements, weights.tensors
-    traffic = DTYPES[train.dtype][0].width * parameters * _passes(train) / shards
-    if train.optimizer.name == "adamw_8bit":
-        traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
-    moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
-    if train.optimizer.name == "adamw_8bit":
-        # bitsandbytes waits for the GPU after each tensor: neither hides the other
-        return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
-    host = tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * tensors)
+    effort = train.optimizer.effort(weights)
+    elements = effort.moved + (kernels.CLIP_PASSES if train.grad_clip else 0) * weights.elements
+    traffic = DTYPES[train.dtype][0].width * elements + effort.more_bytes
+    moving = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE) / shards + _own_products(card, effort) / shards
+    launches = effort.kernels * kernels.KERNEL_HOST_SECONDS
+    if train.optimizer.waits:  # neither hides the other
+        return moving + weights.tensors * kernels.TENSOR_HOST_SECONDS + launches
+    host = weights.tensors * kernels.TENSOR_HOST_SECONDS + _larger(launches - ahead, 0.0 * weights.tensors)
     return _larger(moving, host)
 
 
-def _passes(train: TrainSpec) -> int:
-    """Return how often clipping and the optimizer read or write an element of every weight."""
-    optimizer = train.optimizer
-    kind = "sgd, momentum" if optimizer.name == "sgd" and optimizer.momentum else optimizer.name
-    return kernels.PASSES[kind][optimizer.implementation] + (kernels.CLIP_PASSES if train.grad_clip else 0)
+def _own_products(card: Rates, effort: Effort) -> Any:
+    """Return the seconds of an optimizer's matrix products, in bf16."""
+    share = kernels.OF[card.family]
+    rate = card.matrix_flops * share.product if card.bf16 else card.fp32_flops * share.fp32
+    return sum(times * product_seconds(card, M, N, K, 2, rate) for M, N, K, times in effort.products)
 
 
 def _attention(
-    train: TrainSpec, card: Card, rate: float, block: Numbers, pairs: Any, *, dropout: bool
+    train: TrainSpec, card: Rates, rate: float, block: Numbers, pairs: Any, *, dropout: bool
 ) -> tuple[Any, Any]:
     """Return the forward and backward seconds of one block's attention; pairs of tokens, T^2 of each sequence.
 
@@ -213,12 +213,14 @@ def _attention(
     if train.dtype == "float32":
         fused = fused / kernels.FP32_ATTENTION if card.tf32 else rate * family.attention / family.product
     fp32, masked = train.dtype == "float32", train.attention == "math"
-    causal = pairs * block.attended
     if masked and not (train.compile and fp32 and not dropout):
         forward, backward = kernels.score_bytes(train)
         scores = pairs * block.heads / (card.bandwidth * kernels.BANDWIDTH_SHARE)
-        return 4.0 * causal / rate + forward * scores, 8.0 * causal / rate + backward * scores
-    return (1 + masked) * 2.0 * causal / fused, (1 + masked) * 5.0 * causal / fused
+        products = pairs * block.attended / rate
+        return 4.0 * products + forward * scores, 8.0 * products + backward * scores
+    whole = block.attended if masked else block.windowed  # a window is a mask too: all pairs are computed
+    causal = pairs * (block.attended + whole)
+    return 2.0 * causal / fused, 5.0 * causal / fused
 
 
 def _smaller(a: Any, b: int) -> Any:

@@ -18,10 +18,10 @@ from fwplan.model.growth import Growth
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.spec import TrainSpec
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 
@@ -89,6 +89,7 @@ class Architecture(Spec):
     kind: ClassVar[tuple[str, ...]] = ("tied_embeddings",)  # with dropout, the fields that say what there is
     alike: ClassVar[bool] = True  # whether all blocks are; where not, n_layer is of its `kind`
     autocasts: ClassVar[bool] = True  # whether its half-precision products are autocast's, or its own casts'
+    looked_up: ClassVar[frozenset[str]] = frozenset()  # of a block's weights those that are embeddings
     embedding: ClassVar[str]  # the token embedding's name among the weights below the blocks
     stack: ClassVar[str]  # of the blocks, of which the first one's weights are called `stack`.0.*
     head: ClassVar[str] = "lm_head.weight"  # where it is not tied
@@ -157,6 +158,10 @@ class Architecture(Spec):
         """Return the element type of the buffers, given that of products."""
         return products
 
+    def window(self, n: Dims, /) -> Any:
+        """Return how many tokens a windowed attention looks back, in a model of these sizes: numbers, or arrays."""
+        return n.S
+
     def capped(self, _ops: Eager, logits: Tensor, /) -> Tensor:
         """Return the logits as the loss takes them, (B, T, V)."""
         return logits
@@ -184,6 +189,10 @@ class Architecture(Spec):
     def positions(self, n: Dims) -> Any:
         """Return the elements of learned positions, which nanoGPT leaves out of a model's size."""
         return 0 * n.C
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements that a scaling law counts as the model's size: all but learned positions."""
+        return self.parameters(n) - self.positions(n)
 
 
 A = TypeVar("A", bound=Architecture)

@@ -22,7 +22,7 @@ def architecture(model: Any) -> str:
     return str(getattr(model, "architecture", "gpt2"))
 
 
-ARCHITECTURES: dict[str, type[Architecture]] = {"gpt2": GPT2, "llama": Llama, "pythia": Pythia}
+ARCHITECTURES: dict[str, type[Architecture]] = {"gpt2": GPT2, "llama": Llama, "nanochat": Nanochat, "pythia": Pythia}
 AnyArchitecture = Annotated[
     Annotated[GPT2, Tag("gpt2")]
     | Annotated[Llama, Tag("llama")]

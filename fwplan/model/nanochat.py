@@ -25,15 +25,16 @@ from pydantic import Field, model_validator
 
 from fwplan.fields import Context, Heads, Vocabulary  # noqa: TC001  # pydantic reads them
 from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
+from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
     from fwplan.spec import TrainSpec
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 SMEAR_CHANNELS, GATE_CHANNELS = 24, 12  # of a token, from which its gates are made
 WIDEST_GATE = 3.0  # of a value embedding's share
@@ -57,8 +58,10 @@ class Nanochat(Architecture):
     kind: ClassVar[tuple[str, ...]] = ("n_layer", "n_head", "n_kv_head", "vocab_size", "window_pattern")
     alike: ClassVar[bool] = False
     autocasts: ClassVar[bool] = False
+    looked_up: ClassVar[frozenset[str]] = frozenset({"value_embed.weight"})
     embedding: ClassVar[str] = "trunk.wte.weight"
     stack: ClassVar[str] = "trunk.h"
+    grow: ClassVar[Growth] = Growth(head_width=128, least=64, most=64, deepest=34)  # d34 is the largest published
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
@@ -85,6 +88,10 @@ class Nanochat(Architecture):
     def short_window(self) -> int:
         """Tokens that a layer of kind S looks back."""
         return int(_short_window(self.context_length))
+
+    def window(self, n: Dims, /) -> Any:
+        """Return a quarter of the context, up to whole tiles."""
+        return _short_window(n.S)
 
     def has_value_embedding(self, layer: int) -> bool:
         """Return whether a layer has one: every other, the top one among them."""
@@ -122,7 +129,7 @@ class Nanochat(Architecture):
 
     def held_in(self, name: str, weights: Dtype, products: Dtype, /) -> Dtype:
         """Return the element type: embeddings are as narrow as products, but in fp16."""
-        looked_up = name in {self.embedding, "value_embed.weight"}
+        looked_up = name in {self.embedding, *self.looked_up}
         return products if looked_up and products.name != "float16" else weights
 
     def buffers(self, n: Dims, /) -> Shapes:
@@ -160,6 +167,10 @@ class Nanochat(Architecture):
     def above(self, n: Dims) -> Shapes:
         """Return the head's weight."""
         return {self.head: (n.V, n.C)}
+
+    def capacity(self, n: Dims) -> Any:
+        """Return the elements without value embeddings, which are looked up; nanochat's own horizon counts none."""
+        return self.parameters(n) - (n.L + 1) // 2 * n.V * n.G * n.D
 
     def over_blocks(self, n: Dims, count: Callable[[Shapes], Any]) -> Any:
         """Return the sum over all blocks, every other of which has a value embedding."""

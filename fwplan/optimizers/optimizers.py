@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fwplan.optimizers.adamw import AdamW
 from fwplan.optimizers.adamw_8bit import AdamW8bit
+from fwplan.optimizers.muon import Muon
 from fwplan.optimizers.sgd import SGD
 
-AnyOptimizer: TypeAlias = Annotated[AdamW | AdamW8bit | SGD, Field(discriminator="name")]
+AnyOptimizer: TypeAlias = Annotated[AdamW | AdamW8bit | SGD | Muon, Field(discriminator="name")]

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.optimizer import saved_lines
-from fwplan.estimators.sizes import sizes
+from fwplan.estimators.memory import estimate_memory
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.request import Request
     from fwplan.spec import RunSpec
 
@@ -51,7 +50,8 @@ def checkpoint_bytes(spec: RunSpec) -> int:
 
     Tied weights are stored once. What is left out is tens of KiB: random states, step counts, names, the spec.
     """
-    return sum(line.bytes for line in saved_lines(sizes(spec), spec.train))
+    kept = {"weights", *spec.train.optimizer.remembers}
+    return sum(line.bytes for line in estimate_memory(spec).lines if line.name in kept)
 
 
 def _cost(estimate: Estimate, request: Request) -> Interval | None:

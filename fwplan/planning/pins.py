@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from fwplan.errors import FwplanError
-from fwplan.spec import ModelSpec, TrainSpec
+from fwplan.model.architectures import ARCHITECTURES
+from fwplan.spec import TrainSpec
 from fwplan.spec.flat import FIELDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# What --set does not take: sizes that have an option of their own, and what a plan's horizon decides.
+# What --set does not take: what has an option of its own, and what a plan's horizon decides.
 _TAKEN = {
+    "architecture": "--architecture",
     "context_length": "--context",
     "sequence_length": "--context",
     "max_steps": "--tokens",
@@ -30,8 +32,8 @@ _IMPLIED: dict[str, dict[str, Any]] = {
 }
 
 
-def parse_pins(settings: Iterable[str]) -> dict[str, Any]:
-    """Return pinned fields from "name=value" texts; "model." and "train." before a name may stand or not.
+def parse_pins(settings: Iterable[str], architecture: str = "gpt2") -> dict[str, Any]:
+    """Return pinned fields of an architecture from "name=value" texts; "model." and "train." may stand before a name.
 
     Raises:
         FwplanError: not of that form, no such field, or no value that it takes.
@@ -44,7 +46,7 @@ def parse_pins(settings: Iterable[str]) -> dict[str, Any]:
             raise FwplanError(f"cannot read --set {setting}", hint="write --set micro_batch_size=8")
         if name in _TAKEN:
             raise FwplanError(f"{name} is not set with --set", hint=f"use {_TAKEN[name]}")
-        pins[name] = _checked(name, _value(text.strip()))
+        pins[name] = _checked(name, _value(text.strip()), architecture)
     implied = {key: value for name, pinned in pins.items() if pinned for key, value in _IMPLIED.get(name, {}).items()}
     return implied | pins
 
@@ -61,9 +63,9 @@ def _value(text: str) -> Any:
     return text
 
 
-def _checked(name: str, value: Any) -> Any:
+def _checked(name: str, value: Any, architecture: str) -> Any:
     """Return a field's value if it is one."""
-    annotation = _annotation(name)
+    annotation = _annotation(name, architecture)
     if annotation is None:
         raise FwplanError(f"unknown field {name!r}", hint="docs/spec-reference.md lists them")
     field: TypeAdapter[Any] = TypeAdapter(annotation, config=ConfigDict(strict=True, allow_inf_nan=False))
@@ -76,9 +78,9 @@ def _checked(name: str, value: Any) -> Any:
         ) from None
 
 
-def _annotation(name: str) -> Any:
+def _annotation(name: str, architecture: str) -> Any:
     """Return what a field takes, by its flat name; None: there is none."""
     if name in FIELDS:
         return FIELDS[name].annotation
-    fields = ModelSpec.model_fields | TrainSpec.model_fields
+    fields = ARCHITECTURES[architecture].model_fields | TrainSpec.model_fields
     return fields[name].rebuild_annotation() if name in fields else None

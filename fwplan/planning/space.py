@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import unsupported
+from fwplan.estimators.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.model.architecture import Dims
 from fwplan.model.architectures import ARCHITECTURES
-from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.spec import RunSpec, TrainSpec, spec_error
 
 if TYPE_CHECKING:
@@ -92,8 +92,7 @@ def space_of(request: Request) -> Space:
     pinned = request.pins.get("micro_batch_size")
     most = CUSTOMARY_TOKENS_PER_STEP
     sizes = [pinned] if pinned else [b for b in MICRO_BATCHES if b == 1 or b * request.context_length <= most]
-    modes = tuple(_modes(request, models[0]))
-    return Space(modes, models, np.array([sizes], dtype=np.int64))
+    return Space(_modes(request, models[0]), models, np.array([sizes], dtype=np.int64))
 
 
 def _models(request: Request) -> tuple[Architecture, ...]:
@@ -126,7 +125,7 @@ def _shapes(request: Request, grow: Growth) -> Iterator[tuple[int, int, int]]:
     """Yield (layers, heads, width): hardware-friendly widths, and depths that are known to train well with them."""
     pins = request.pins
     free = "n_layer" not in pins or "n_embd" not in pins
-    depths = [pins["n_layer"]] if "n_layer" in pins else DEPTHS
+    depths = [pins["n_layer"]] if "n_layer" in pins else [depth for depth in DEPTHS if depth <= grow.deepest]
     for width in [pins["n_embd"]] if "n_embd" in pins else grow.widths(WIDTHS, depths):
         for depth in depths:
             if not free or grow.suits(depth, width):
@@ -134,28 +133,37 @@ def _shapes(request: Request, grow: Growth) -> Iterator[tuple[int, int, int]]:
 
 
 def _modes(request: Request, model: Architecture) -> tuple[RunSpec, ...]:
-    """Return every mode whose memory is known as a run of a model, the plainest first: ties go to it.
+    """Return every mode that suits a model and whose memory is known, the plainest first: ties go to it.
 
     Fused AdamW alone: it takes no more memory than the other implementations, and no more time.
+
+    Raises:
+        FwplanError: no mode suits it.
     """
     target = request.target
     cpu = target.device.type == "cpu"
     nvidia = not cpu and all(card.vendor == "nvidia" for card in target.cards)
-    found = []
+    found, refused = [], None
     for compiled in (True, False) if target.compiles else (False,):
         for every in CHECKPOINTS:
             for loss in ("full", "chunked"):
                 fields: dict[str, Any] = {"dtype": "float32" if cpu else target.half, "compile": compiled, "loss": loss}
                 fields |= {"checkpointing": "block" if every else "none", "checkpoint_every": every or 1}
                 fields["expandable_segments"] = request.expandable_segments and nvidia
-                found.append(_built(request, model, fields))
+                try:
+                    found.append(_built(request, model, fields))
+                except FwplanError as error:
+                    refused = error
+    if refused is not None and not found:
+        raise refused
     known = [mode for mode in found if unsupported(mode) is None]
     return tuple(dict.fromkeys(known or found))
 
 
 def _built(request: Request, model: Any, fields: dict[str, Any]) -> RunSpec:
-    pins = {name: value for name, value in request.pins.items() if name in TrainSpec.model_fields}
-    fields |= {"grad_accum_steps": 2} | pins | {"micro_batch_size": 1}
+    of_shape = SIZED | type(model).model_fields.keys()
+    pins = {name: value for name, value in request.pins.items() if name not in of_shape}
+    fields |= {"micro_batch_size": 1, "grad_accum_steps": 2} | pins
     if fields["checkpointing"] == "none":
         fields["checkpoint_every"] = 1
     try:

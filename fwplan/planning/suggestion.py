@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fwplan import recipe
+from fwplan.estimators import recipe
 from fwplan.estimators.quality import repeated_loss
 from fwplan.estimators.speed import middle
-from fwplan.plan import Plan
 from fwplan.planning.needs import Needs, needs_of
+from fwplan.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.front import Front
     from fwplan.planning.request import Request
     from fwplan.spec import RunSpec
@@ -37,9 +37,9 @@ class Candidate:
 
     @cached_property
     def law_loss(self) -> float:
-        """The scaling law's loss in nats: what candidates are ranked by. Positions do not count as capacity."""
+        """The scaling law's loss in nats: what candidates are ranked by."""
         unique = self.spec.data.tokens if self.spec.data else None
-        return repeated_loss(self.estimate.parameters.non_position, self.tokens, unique)
+        return repeated_loss(self.estimate.parameters.capacity, self.tokens, unique)
 
     @property
     def tokens_per_parameter(self) -> float:

@@ -24,18 +24,18 @@ def follow(root: type[Spec], location: Sequence[int | str]) -> tuple[str, type[S
         path.append(key)
         owner = next(iter(held.values()))
         field = owner.model_fields.get(key)
-        held = dict(_specs(field.annotation)) if field else held
+        held = dict(members(field.annotation)) if field else held
         if field and isinstance(field.discriminator, str):
-            held = {kind.model_fields[field.discriminator].default: kind for _, kind in _specs(field.annotation)}
+            held = {kind.model_fields[field.discriminator].default: kind for _, kind in members(field.annotation)}
         held = held or {None: owner}
     return ".".join(path), next(iter(held.values()))
 
 
-def _specs(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[Spec]]]:
+def members(annotation: Any, tag: str | None = None) -> Iterator[tuple[str | None, type[Spec]]]:
     """Yield the specs that an annotation allows, each with the tag that it has in a union."""
     if isinstance(annotation, type) and issubclass(annotation, Spec):
         yield tag, annotation
     parts = get_args(annotation)
     tag = next((part.tag for part in parts if isinstance(part, Tag)), tag)
     for part in parts:
-        yield from _specs(part, tag)
+        yield from members(part, tag)

@@ -14,7 +14,6 @@ from fwplan.spec import defaults
 from fwplan.tracing.nanogpt import nanogpt_step
 from fwplan.tracing.run import trace_module
 from fwplan.train.evaluate import evaluate
-from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import grad_scaler, in_their_types
 from fwplan.train.step import Trainer, train_step
 
@@ -37,7 +36,7 @@ def trace_spec(spec: RunSpec) -> Trace:
         FwplanError: the step cannot be traced.
     """
     train = spec.train
-    if train.optimizer.name == "adamw_8bit":
+    if not train.optimizer.traced:
         raise FwplanError(
             "bitsandbytes' kernels cannot be traced: they are not torch's ops",
             where="train.optimizer",
@@ -67,7 +66,7 @@ def trace_spec(spec: RunSpec) -> Trace:
     return trace_module(
         model,
         step,
-        build_optimizer(model, train),
+        train.optimizer.build(model),
         device=device,
         between=evaluation,
         workspace_bytes=int(workspaces(spec.device.name if spec.device else None).point) if device == "cuda" else 0,

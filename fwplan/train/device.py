@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.devices.cpu import cpu_name
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.train.optim import build_optimizer
+from fwplan.machine.cpu import cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +104,7 @@ def _check_attention(train: TrainSpec, device: torch.device) -> None:
 
 def _check_optimizer(train: TrainSpec, device: torch.device) -> None:
     try:
-        build_optimizer(torch.nn.Linear(1, 1, device=device), train)
+        train.optimizer.build(torch.nn.Linear(1, 1, device=device))
     except RuntimeError as error:
         raise FwplanError(
             f"optimizer_impl {train.optimizer.implementation!r} is not available on {device.type}: {error}",

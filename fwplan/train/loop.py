@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fwplan.data.shards import TokenShards
-    from fwplan.measurement import Measurement
+    from fwplan.learning.measurement import Measurement
     from fwplan.spec import RunSpec
 
 
@@ -150,7 +150,7 @@ class _Run:
     def _train_one_step(self) -> None:
         rate = learning_rate(self.schedule, self.step)
         for group in self.trainer.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_ratio", 1.0)  # to the rate that the spec calls learning_rate
         loss, seconds = self.meter.run(self.batches.step(self.step))
         self._require_finite(loss, f"the loss of step {self.step + 1}")
         self.step += 1

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import torch
 
 from fwplan.model.modules import build_model
-from fwplan.train.optim import build_optimizer
 from fwplan.train.precision import autocast, grad_scaler, in_their_types, set_matmul_precision
 
 if TYPE_CHECKING:
@@ -41,7 +40,7 @@ def build_trainer(spec: RunSpec, device: torch.device) -> Trainer:
         spec=spec,
         device=device,
         model=model,
-        optimizer=build_optimizer(model, spec.train),
+        optimizer=spec.train.optimizer.build(model),
         scaler=grad_scaler(spec.train.dtype, device.type),
     )
 

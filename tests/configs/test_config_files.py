@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from fwplan.configs import load_config
+from fwplan.spec.flat import flat
 
 FILES = [json.loads(line) for line in Path(__file__).with_name("files.jsonl").read_text(encoding="utf-8").splitlines()]
 
@@ -26,7 +27,7 @@ def test_a_file_is_read_correctly(case, tmp_path):
         assert all(one.reason for one in loaded.unknown)
         return
     assert loaded.unknown == ()
-    values = loaded.spec.model.model_dump() | loaded.spec.train.model_dump()
+    values = loaded.spec.model.model_dump() | flat(loaded.spec.train)
     expected = {name: pytest.approx(value) if isinstance(value, float) else value for name, value in
                 case["expect"].items()}  # fmt: skip
     assert {name: values[name] for name in expected} == expected

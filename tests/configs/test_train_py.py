@@ -7,13 +7,14 @@ import pytest
 from fwplan.configs import load_config
 from fwplan.configs.vocabulary import meta_vocab_size
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.spec.flat import flat
 
 CONFIG = "config/small.py"
 
 
 def _values(loaded):
     assert loaded.unknown == ()
-    return loaded.spec.model.model_dump() | loaded.spec.train.model_dump()
+    return loaded.spec.model.model_dump() | flat(loaded.spec.train)
 
 
 def _unknown(loaded):

@@ -57,7 +57,7 @@ def test_all_of_it_is_named_at_once_with_the_command_that_says_what_can_be_said(
     assert caught.value.exit_code is ExitCode.UNDECIDABLE
     for named in ("n_kv_head = 2 (line 5)", "use_moe = True (line 6)", "vocab_size (line 7)", "dtype (line 8)"):
         assert named in caught.value.message
-    assert "fwplan.trace" in caught.value.hint
+    assert "fwplan trace" in caught.value.hint
     assert "--" not in caught.value.hint.replace("--help", "")  # no command would help
     config.write_text(RUN + "dataset = 'my_words'\ndtype = pick()\nn_layer = 6 if f() else 8\n", encoding="utf-8")
     with pytest.raises(FwplanError) as caught:

@@ -8,11 +8,9 @@ import torch
 from test_memory import _measured
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.compiled import compiled_lines
 from fwplan.estimators.memory import estimate_memory
-from fwplan.estimators.phases import Phase
-from fwplan.estimators.sizes import sizes
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
+from fwplan.tape.phases import Phase
 from fwplan.train.device import check_supported
 
 CPU = torch.device("cpu")
@@ -41,10 +39,7 @@ def test_the_graph_saves_what_the_closed_form_says(compiled_graph, mode):
 
 
 def test_a_graph_that_disagrees_is_seen(compiled_graph, monkeypatch):
-    def without_logits(s, spec):
-        return (line for line in compiled_lines(s, spec) if line.name != "logits")
-
-    monkeypatch.setattr(compiled_graph, "compiled_lines", without_logits)
+    monkeypatch.setattr(compiled_graph, "BESIDE", compiled_graph.BESIDE | {"logits"})
     row = compiled_graph.compare("checkpointed")
     assert row["disagree"] == ["N*V", "total"]
 
@@ -79,13 +74,15 @@ def test_a_real_compiled_cpu_step_takes_what_is_predicted(name):
 
 
 def test_the_tied_fp32_head_gradient_waits_for_the_end_on_cpu():
-    def lines(device):
+    def phases(device):
         spec = RunSpec(
             model=ModelSpec(n_layer=2, n_head=2, n_embd=64, vocab_size=1024),
             train=TrainSpec(micro_batch_size=1, dtype="float32"),
             device=DeviceSpec(type=device),
         )
-        return {line.name: line.phases for line in compiled_lines(sizes(spec), spec)}
+        return {
+            phase for line in estimate_memory(spec).lines if line.name == "gradient: logits" for phase in line.phases
+        }
 
-    assert Phase.END_OF_BACKWARD in lines("cpu")["logits"]
-    assert Phase.END_OF_BACKWARD not in lines("cuda")["logits"]
+    assert Phase.END_OF_BACKWARD in phases("cpu")
+    assert Phase.END_OF_BACKWARD not in phases("cuda")

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fwplan.estimation import estimate
-from fwplan.estimators.letters import letters
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.memory import estimate_memory, evaluation_memory
-from fwplan.measurement import Measurement
-from fwplan.render.memory import memory_lines as printed
+from fwplan.estimators.moments.mode import numbers_of
+from fwplan.learning.measurement import Measurement
+from fwplan.machine.target import named_gpu
 from fwplan.spec import DeviceSpec
-from fwplan.target import named_gpu
+from fwplan.view.terminal.memory import memory_lines as printed
 
 FIELDS = {
     "n_layer": [1, 2, 3, 7], "vocab_size": [65, 4096, 50257, 50304], "context_length": [32, 100, 512],
@@ -36,8 +36,8 @@ TOGETHER = [
 
 
 def value(formula, spec):
-    """Return what a formula comes to: letters, numbers and max(), and nothing else."""
-    return eval(formula, {"__builtins__": {}}, letters(spec) | {"max": max})
+    """Return what a formula comes to: letters and numbers, and nothing else."""
+    return eval(formula, {"__builtins__": {}}, numbers_of(spec))
 
 
 @settings(max_examples=300)
@@ -80,5 +80,5 @@ def test_the_tokens_of_an_evaluation_are_printed_as_a_number(run_spec):
     spec = run_spec(n_layer=2, micro_batch_size=1, eval_micro_batch_size=64, vocab_size=4096)
     text = "\n".join(printed(estimate(spec, named_gpu("4070"), measurements=[])))
     assert "Peak: evaluation" in text
-    assert "4*65536*768" in text
-    assert "2*8*65536" in text
+    assert "2*64*1024*4096" in text
+    assert "2*8*64*1024" in text

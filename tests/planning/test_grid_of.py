@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.speed import middle
-from fwplan.measurement import Measurement
+from fwplan.learning.measurement import Measurement
+from fwplan.machine.target import Target, named_gpu
 from fwplan.planning import space
 from fwplan.planning.grid import grid_of
 from fwplan.planning.request import Request
 from fwplan.spec import DeviceSpec
-from fwplan.target import Target, named_gpu
 from fwplan.units import GIB, MIB
 
 CARD = named_gpu("RTX 4070")
@@ -42,11 +42,16 @@ def _measured(target, spec, *, allocated, slower):
 
 
 @pytest.fixture
-def searched(monkeypatch, target):
+def searched(monkeypatch, target, architecture):
     monkeypatch.setattr(space, "WIDTHS", (256, 768, 1280))
     monkeypatch.setattr(space, "DEPTHS", (4, 12, 20))
     monkeypatch.setattr(space, "MICRO_BATCHES", (1, 4, 16))
-    return space.space_of(Request(target, 10_000_000_000, 168.0))
+    return space.space_of(Request(target, 10_000_000_000, 168.0, architecture=architecture))
+
+
+@pytest.fixture(params=["gpt2", "llama", "nanochat", "pythia"])
+def architecture(request):
+    return request.param
 
 
 @pytest.fixture(params=["nothing", "one run", "runs of several sizes and modes"])

@@ -1,15 +1,15 @@
 import pytest
 
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET
 from fwplan.estimators.speed import middle
+from fwplan.machine.target import Target, named_gpu, nominal_gpu
 from fwplan.planning import space
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
 from fwplan.spec import DataSpec, DeviceSpec
 from fwplan.spec.flat import flat
-from fwplan.target import Target, named_gpu, nominal_gpu
 from fwplan.units import GIB
 
 WEEK = 168.0
@@ -277,7 +277,7 @@ def test_what_no_step_has_time_for_is_not_said_to_lack_memory():
 
 
 def test_a_pinned_micro_batch_is_the_one_that_is_named():
-    assert "every saving at micro-batch 64" in _search(12, pins={"micro_batch_size": 64}).why_not_bigger
+    assert "every saving at micro-batch 64" in _search(12, hours=2 * WEEK, pins={"micro_batch_size": 64}).why_not_bigger
 
 
 def test_a_larger_micro_batch_that_is_faster_a_token_says_what_it_costs_in_all():

@@ -9,7 +9,6 @@ from fwplan.errors import FwplanError
 from fwplan.estimators.memory import estimate_memory
 from fwplan.train.live_memory import storage_bytes
 from fwplan.train.measure import persistent
-from fwplan.train.optim import build_optimizer
 from fwplan.train.step import build_trainer, train_step
 
 
@@ -59,5 +58,5 @@ def test_sgd_learns(make_spec):
 def test_without_bitsandbytes_the_error_says_what_to_install(make_spec, monkeypatch):
     monkeypatch.setitem(sys.modules, "bitsandbytes", None)
     with pytest.raises(FwplanError, match="bitsandbytes") as caught:
-        build_optimizer(torch.nn.Linear(2, 2), make_spec(optimizer="adamw_8bit").train)
+        make_spec(optimizer="adamw_8bit").train.optimizer.build(torch.nn.Linear(2, 2))
     assert "fwplan[8bit]" in caught.value.hint

@@ -6,20 +6,22 @@ The ops are those of memory (tape/eager.py): a new one is counted as soon as it 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fwplan.estimators.tape.attention import STATISTICS
-from fwplan.estimators.tape.eager import SORTED_IDS, Eager
-from fwplan.estimators.tape.size import ONE
-from fwplan.estimators.tape.tape import Node, Tape
+from fwplan.tape.attention import STATISTICS
+from fwplan.tape.dtypes import INT64
+from fwplan.tape.eager import Eager
+from fwplan.tape.size import ONE
+from fwplan.tape.tape import Node, Tape, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage, Tensor
     from fwplan.model.architecture import Sharing
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage
 
 OpKind = Literal["pointwise", "view", "weight", "product", "attention"]
 
@@ -32,11 +34,11 @@ class Product(NamedTuple):
 
 
 class Attention(NamedTuple):
-    """Causal attention: heads of queries, their width together, and how far each token looks back (None: all)."""
+    """Causal attention: heads of queries, their width together, and whether each token looks back only so far."""
 
     heads: Size
     width: Size
-    window: Size | None
+    windowed: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ class Op:
     Attributes:
         kind: "pointwise" computes on what each token has, norms among them; "weight" on weights alone, such as a cast.
         reads: the tensors of tokens that it takes.
-        out: what it returns.
+        out: what it returns, and by which node.
         made: what its forward makes, its output among it; a view makes nothing.
         kept: what its backward reads beside the gradient of its output.
         gradients: what its backward makes: those of its inputs, and what it needs for them.
@@ -54,7 +56,7 @@ class Op:
 
     kind: OpKind
     reads: tuple[Tensor, ...]
-    out: Storage
+    out: Tensor
     made: tuple[Storage, ...]
     kept: tuple[Storage, ...]
     gradients: tuple[Storage, ...]
@@ -88,12 +90,6 @@ class Listing(Tape):
         self._made.clear()
         return leaf
 
-    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
-        """Return what lies beside the weights, which no op makes."""
-        leaf = super().buffer(shape, dtype)
-        self._made.clear()
-        return leaf
-
     def op(
         self,
         inputs: list[Tensor | None],
@@ -110,19 +106,25 @@ class Listing(Tape):
         keeps = tuple(kept or ())
         backward([out.alias() for _ in range(outputs)])
         gradients, self._made = self._made, []
+        if any(x.node is not None for x in taken):
+            out.node = Node([], backward, outputs, None)
         self.ops.append(
             Op(
                 kind=_kind(out, reads),
                 reads=tuple(reads),
-                out=out.storage,
+                out=Tensor(out.storage, out.shape, out.dtype, out.node),
                 made=tuple(made),
                 kept=keeps,
                 gradients=tuple(gradients),
             )
         )
-        if any(x.node is not None for x in taken):
-            out.node = Node([], backward, outputs, None)
         return out
+
+    def buffer(self, shape: Shape, dtype: Dtype) -> Leaf:
+        """Return a buffer, which no op makes."""
+        leaf = super().buffer(shape, dtype)
+        self._made.clear()
+        return leaf
 
     def call_last(self, kind: OpKind) -> None:
         """Say what the last op was, where its inputs do not tell."""
@@ -154,25 +156,42 @@ class Listed(Eager):
         self._multiply(weight, bias)
         return super().layer_norm(x, weight, bias, name=name, keeps=keeps)
 
+    def rms_norm(self, x: Tensor, weight: Leaf | None = None, *, name: str = "RMSNorm", keeps: str) -> Tensor:
+        """Return x over its root mean square."""
+        self._multiply(weight)
+        return super().rms_norm(x, weight, name=name, keeps=keeps)
+
     def attention(
-        self, q: Tensor, k: Tensor, v: Tensor, *, n_head: Size, dropout: float = 0.0, window: Size | None = None,
+        self,
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        *,
+        n_head: Size,
+        dropout: float = 0.0,
+        window: Size | None = None,
         sharing: Sharing = "own",
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         """Return causal attention by one kernel, whichever the run takes: a mode's own costs are the roofline's."""
         out = super().attention(q, k, v, n_head=n_head, dropout=dropout, window=window, sharing=sharing)
         self.listing.call_last("attention")
-        self.attentions.append(Attention(n_head, q.shape[-1], window))
+        self.attentions.append(Attention(n_head, q.shape[-1], window is not None))
         return out
 
-    def _multiply(self, weight: Leaf, bias: Leaf | None) -> None:
-        self.multiplied |= {weight} if bias is None else {weight, bias}
+    def _multiply(self, *weights: Leaf | None) -> None:
+        self.multiplied |= {weight for weight in weights if weight is not None}
 
 
 def of_tokens(storage: Storage) -> bool:
-    """Return whether a tensor holds something for every token, and more than a statistic: traffic worth counting."""
-    kind = storage.kind
-    counted = kind.name not in {STATISTICS, SORTED_IDS}
-    return counted and any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
+    """Return whether a tensor holds channels of every token: traffic worth counting, as statistics and ids are not."""
+    return _has_channels(storage.kind)
+
+
+@cache
+def _has_channels(kind: Kind) -> bool:
+    if kind.name == STATISTICS or kind.dtype == INT64:
+        return False
+    return any("B" in monomial for size in kind.shape for monomial, _ in size.terms)
 
 
 def _kind(out: Tensor, reads: list[Tensor]) -> OpKind:

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwplan.estimators.tape.attention import STATISTICS
-from fwplan.estimators.tape.size import ZERO, Size
-from fwplan.estimators.tape.tape import numel
 from fwplan.estimators.work.listing import of_tokens
+from fwplan.tape.attention import STATISTICS
+from fwplan.tape.size import ZERO, Size
+from fwplan.tape.tape import numel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fwplan.estimators.tape.tape import Storage, Tensor
     from fwplan.estimators.work.listing import Op
+    from fwplan.tape.tape import Storage, Tensor
 
 
 class Traffic(NamedTuple):
@@ -43,10 +43,10 @@ def eager(ops: Sequence[Op]) -> Traffic:
     forward = backward = ZERO
     for op in ops:
         if op.kind not in _PRICED and op.made:
-            inside = [storage for storage in op.made if storage is not op.out]
+            inside = [storage for storage in op.made if storage is not op.out.storage]
             forward += _read(op.reads) + _bytes([*op.made, *inside])
         if op.kind not in _PRICED and op.gradients:
-            backward += _bytes([op.out, *op.kept, *op.gradients])
+            backward += _read([op.out]) + _bytes([*op.kept, *op.gradients])
     taken = Counter(x.edge for op in ops for x in op.reads if x.node is not None)
     again = [x for x in {x.edge: x for op in ops for x in op.reads}.values() for _ in range(taken[x.edge] - 1)]
     return Traffic(
@@ -61,7 +61,7 @@ _PRICED = {"product", "attention"}  # by the roofline, with all that they read a
 
 
 def _read(tensors: Iterable[Tensor]) -> Size:
-    return sum((x.dtype.width * x.numel for x in tensors), start=ZERO)
+    return sum((x.dtype.width * x.numel for x in tensors if of_tokens(x.storage)), start=ZERO)
 
 
 def _bytes(storages: Iterable[Storage]) -> Size:
@@ -83,13 +83,14 @@ def fused(ops: Sequence[Op]) -> Traffic:
     graph = _Graph(ops)
     moved = [graph.moved(inside) for inside in graph.fused.values()]
     alone = [op for op in ops if op.kind in {"weight", *_PRICED}]
-    joined = [op for op in ops if op.kind == "view" and op.gradients]
+    views = {op.out.node for op in ops if op.kind == "view" and op.gradients}
+    parts = [x for op in ops if op.kind in _PRICED for x in op.reads if x.node in views]  # joined again in backward
     summed = [g for op in ops if op.kind == "pointwise" for g in op.gradients if not of_tokens(g)]  # of norms' weights
     return Traffic(
         sum((forward for forward, _ in moved), start=ZERO),
-        sum((backward for _, backward in moved), start=ZERO) + _bytes(2 * [g for op in joined for g in op.gradients]),
+        sum((backward for _, backward in moved), start=ZERO) + 2 * _read(parts),
         len(moved) + sum(_kernels(op.made) for op in alone),
-        len(moved) + sum(_kernels(op.gradients) for op in (*alone, *joined)) + _kernels(summed),
+        len(moved) + sum(_kernels(op.gradients) for op in alone) + len({x.node for x in parts}) + _kernels(summed),
     )
 
 
@@ -98,7 +99,7 @@ class _Graph:
 
     def __init__(self, ops: Sequence[Op]) -> None:
         ops = [op for op in ops if op.kind != "view"]
-        self.maker = {op.out: op for op in ops}
+        self.maker = {op.out.storage: op for op in ops}
         self.takers: dict[Storage, list[Op]] = defaultdict(list)
         for op in ops:
             for storage in {x.storage for x in op.reads}:
@@ -110,13 +111,13 @@ class _Graph:
         self.fused: dict[int, list[Op]] = defaultdict(list)
         for op in reversed(ops):
             if op.kind == "pointwise":
-                above = [self.level[taker] - (taker.kind in _PRICED) for taker in self.takers[op.out]]
+                above = [self.level[taker] - (taker.kind in _PRICED) for taker in self.takers[op.out.storage]]
                 self.level[op] = min(above, default=self.level[op])
                 self.fused[self.level[op]].append(op)
 
     def moved(self, inside: Sequence[Op]) -> tuple[Size, Size]:
         """Return the bytes that these ops move as one kernel: forward, backward."""
-        made = {op.out for op in inside}
+        made = {op.out.storage for op in inside}
         read = {x.storage: x.node is not None for op in inside for x in op.reads if x.storage not in made}
         written = {storage: len(self._kernels_taking(storage, inside)) for storage in made}
         written = {storage: count for storage, count in written.items() if count or not self.takers[storage]}

@@ -6,54 +6,50 @@ The forward of a kind of model is run once with letters for sizes; what it lists
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwplan.estimators.dtypes import DTYPES, INT64
-from fwplan.estimators.tape.matrix import arithmetic
-from fwplan.estimators.tape.size import ZERO, size
-from fwplan.estimators.tape.step import DIMS, B, T
+from fwplan.estimators.moments.matrix import arithmetic
+from fwplan.estimators.moments.step import DIMS, B, T
 from fwplan.estimators.work.listing import Listed, Listing
 from fwplan.estimators.work.traffic import eager, fused
 from fwplan.model.architecture import Dims
+from fwplan.tape.dtypes import DTYPES, INT64
+from fwplan.tape.size import ONE, ZERO, size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping
 
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Tensor
-    from fwplan.estimators.work.listing import Attention, Op, Product
+    from fwplan.estimators.work.listing import Attention, Product
     from fwplan.estimators.work.traffic import Traffic
     from fwplan.model.architecture import Architecture, Block, Shapes
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Numbers(NamedTuple):
-    """The work of one block of given sizes, or of all where they are not alike: numbers, or arrays of them.
+    """The work of one block of given sizes: numbers, or arrays of them; of all at once, where they are not alike.
 
     Attributes:
+        times: how often it is there: as often as there are blocks, or once.
         products: (outs, ins, how often) of the weights that every token is multiplied with.
         matrices: elements of them all.
         heads: of all attentions.
         attended: width of all these heads together.
-        windowed: width of those that look at some keys only.
-        through_windows: these widths, each times its window.
+        windowed: of those that look back only so far.
         moved: bytes that a token moves between the products, forward and backward.
         kernels: all of them, the products' too.
     """
 
+    times: Any
     products: tuple[tuple[Any, Any, int], ...]
     matrices: Any
     heads: Any
     attended: Any
     windowed: Any
-    through_windows: Any
     moved: Any
     kernels: int
-
-    def seen(self, T: int) -> Any:
-        """Return width times keys that a token looks at in a sequence of T, its own future among them."""
-        return (self.attended - self.windowed) * T + self.through_windows
 
 
 class Weights(NamedTuple):
@@ -75,25 +71,25 @@ class Work:
     """The work of a kind of model, in letters.
 
     Attributes:
-        blocks: that what follows is of: one, or all where they are not alike.
+        times: how often a block is there; where they are not alike, "a block" is all of them, once.
         products: of a block, and how often each.
-        attentions: of a block.
+        attentions: of a block, and how often each.
         eager: a block's traffic, op by op.
         fused: the same compiled.
         weights: of the whole model.
         dropout: whether there is any.
     """
 
-    blocks: int
+    times: Size
     products: Counter[Product]
-    attentions: list[Attention]
+    attentions: Counter[Attention]
     eager: Traffic
     fused: Traffic
     weights: Weights
     dropout: bool
 
     def of_block(self, n: Dims, *, compiled: bool) -> Numbers:
-        """Return the work of `blocks` blocks of these sizes, run eagerly or compiled."""
+        """Return the work of one block of these sizes, run eagerly or compiled."""
         return Numbers(*(self._fused if compiled else self._eager)(*n))
 
     def weights_of(self, n: Dims) -> Weights:
@@ -116,14 +112,13 @@ class Work:
         products = [(*product, times) for product, times in self.products.items()]
         sums = (
             _sum(outs * ins * times for outs, ins, times in products),
-            _sum(attention.heads for attention in self.attentions),
-            _sum(attention.width for attention in self.attentions),
-            _sum(width for _, width, window in self.attentions if window is not None),
-            _sum(width * window for _, width, window in self.attentions if window is not None),
+            _sum(attention.heads * times for attention, times in self.attentions.items()),
+            _sum(attention.width * times for attention, times in self.attentions.items()),
+            _sum(attention.width * times for attention, times in self.attentions.items() if attention.windowed),
         )
         moved = _per_token(traffic.forward + traffic.backward)
         kernels = traffic.forward_kernels + traffic.backward_kernels
-        return arithmetic([repr(tuple(products)), *map(repr, (*sums, moved, kernels))], Dims._fields)
+        return arithmetic([repr(x) for x in (self.times, tuple(products), *sums, moved, kernels)], Dims._fields)
 
 
 def _sum(sizes: Iterable[Size]) -> Size:
@@ -147,63 +142,60 @@ def work_of(structure: Architecture) -> Work:
 
     Other precisions move other bytes, but the published speeds do not show it: fwplan/estimators/kernels.py.
     """
-    if not structure.alike:
-        every = _Forward(structure, range(structure.n_layer))
-        return every.work(structure.n_layer, every.multiplied(*every.blocks), sum(map(len, every.blocks)))
-    one, two = _Forward(structure, [0]), _Forward(structure, [0, 0])  # neighbours fuse: a block is what a second adds
-    (block,) = one.blocks
-    return replace(
-        one.work(1, DIMS.L * one.multiplied(block), DIMS.L * len(block)),
-        eager=eager(two.inside).minus(eager(one.inside)),
-        fused=fused(two.inside).minus(fused(one.inside)),
-    )
+    if structure.alike:  # a block is what the second of two adds, as neighbours fuse
+        one, two = _Forward(structure, 1), _Forward(structure, 2)
+        listed = two.products - one.products, two.attentions - one.attentions
+        traffic = two.eager.minus(one.eager), two.fused.minus(one.fused)
+        times = DIMS.L
+    else:
+        one, times = _Forward(structure, structure.n_layer), ONE
+        listed, traffic = (one.products, one.attentions), (one.eager, one.fused)
+    multiplied = one.multiplied(one.outside) + times * _sum(one.multiplied(block) for block in one.blocks)
+    weights = Weights(structure.parameters(DIMS), multiplied, times * sum(len(block) for block in one.blocks))
+    return Work(times, *listed, *traffic, weights, dropout=structure.dropout > 0)
 
 
 class _Forward:
-    """The forward of a model of these blocks."""
+    """The forward of a model of so many blocks, listed. What lies below and above them is left to the roofline's head.
 
-    def __init__(self, model: Architecture, layers: Sequence[int]) -> None:
-        tape = Listing(*DTYPES["bfloat16"])
-        tape.autocast &= model.autocasts
-        self.model, self.ops = model, Listed(tape)
-        self.outside = _weights(tape, model, model.below(DIMS) | model.above(DIMS))
-        self.head = self.outside[model.embedding if model.tied_embeddings else model.head]
-        self.blocks: list[dict[str, Leaf]] = []
-        self.inside: list[Op] = []  # the ops of the blocks
-        self.products: list[Product] = []  # of the blocks
+    Attributes:
+        outside: the weights below and above the blocks.
+        blocks: of each block.
+        products: in the blocks.
+        attentions: likewise.
+        eager: the blocks' traffic, op by op.
+        fused: the same compiled.
+    """
+
+    def __init__(self, model: Architecture, blocks: int) -> None:
+        self.model, self.tape = model, Listing(*DTYPES["bfloat16"])
+        self.tape.autocast &= model.autocasts
+        self.ops = ops = Listed(self.tape)
+        self.outside = self._made(model.below(DIMS) | model.above(DIMS))
+        self.blocks = [self._made(model.block(DIMS, layer)) for layer in range(blocks)]
+        dtype = model.tables_in(self.tape.products)
+        buffers = {name: self.tape.buffer(shape, dtype) for name, shape in model.buffers(DIMS).items()}
 
         def run(embed: Callable[[], Tensor], block: Block) -> Tensor:
-            x, first, product = embed(), len(tape.ops), len(self.ops.products)
-            for layer in layers:
-                self.blocks.append(_weights(tape, model, model.block(DIMS, layer)))
-                x = block(x, self.blocks[-1], layer)
-            self.inside, self.products = tape.ops[first:], self.ops.products[product:]
+            x, before = embed(), len(self.tape.ops)
+            ops.products.clear()
+            for layer, weights in enumerate(self.blocks):
+                x = block(x, weights, layer)
+            self.products, self.attentions = Counter(ops.products), Counter(ops.attentions)
+            inside = self.tape.ops[before:]
+            self.eager, self.fused = eager(inside), fused(inside)
             return x
 
-        tables = model.tables_in(tape.products)
-        buffers = {name: tape.buffer(shape, tables) for name, shape in model.buffers(DIMS).items()}
-        model.hidden(self.ops, tape.given("batch", (B, T), INT64), self.outside | buffers, DIMS, run)
+        model.hidden(ops, self.tape.given("batch", (B, T), INT64), self.outside | buffers, DIMS, run)
 
-    def work(self, blocks: int, multiplied: Size, tensors: Size | int) -> Work:
-        """Return what was listed as the work of so many blocks; the last two are of all blocks of a model."""
-        return Work(
-            blocks=blocks,
-            products=Counter(self.products),
-            attentions=self.ops.attentions,
-            eager=eager(self.inside),
-            fused=fused(self.inside),
-            weights=Weights(self.model.parameters(DIMS), self.multiplied(self.outside) + multiplied, tensors),
-            dropout=self.model.dropout > 0,
-        )
-
-    def multiplied(self, *weights: Mapping[str, Leaf]) -> Size:
+    def multiplied(self, weights: Mapping[str, Leaf]) -> Size:
         """Return the elements of those weights that multiply something: not of those that are looked up alone."""
-        used = (leaf for part in weights for leaf in part.values() if leaf is self.head or leaf in self.ops.multiplied)
+        head = self.outside[self.model.embedding if self.model.tied_embeddings else self.model.head]
+        used = (leaf for leaf in weights.values() if leaf is head or leaf in self.ops.multiplied)
         return _sum(leaf.tensor.numel for leaf in used)
 
-
-def _weights(tape: Listing, model: Architecture, shapes: Shapes) -> dict[str, Leaf]:
-    return {
-        name: tape.weight(shape, dtype=model.held_in(name, tape.weights, tape.products))
-        for name, shape in shapes.items()
-    }
+    def _made(self, shapes: Shapes) -> dict[str, Leaf]:
+        tape, held_in = self.tape, self.model.held_in
+        return {
+            name: tape.weight(shape, ONE, held_in(name, tape.weights, tape.products)) for name, shape in shapes.items()
+        }

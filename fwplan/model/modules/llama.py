@@ -97,6 +97,7 @@ class LlamaTrunk(Trunk):
         self.norm = nn.RMSNorm(model.n_embd, model.norm_eps)
 
     def forward(self, idx: Tensor) -> Tensor:
-        x = self.drop(self.embed_tokens(idx))
-        hidden: Tensor = self.norm(self.through(self.layers, x, *self.rotary(idx.size(1))))
+        cos, sin = self.rotary(idx.size(1))
+        # the embeddings get no name here: it would hold them through all blocks of an evaluation
+        hidden: Tensor = self.norm(self.through(self.layers, self.drop(self.embed_tokens(idx)), cos, sin))
         return hidden

@@ -81,6 +81,7 @@ class PythiaTrunk(Trunk):
         self.final_layer_norm = nn.LayerNorm(model.n_embd, model.norm_eps)
 
     def forward(self, idx: Tensor) -> Tensor:
-        x = self.drop(self.embed_in(idx))
-        hidden: Tensor = self.final_layer_norm(self.through(self.layers, x, *self.rotary(idx.size(1))))
+        cos, sin = self.rotary(idx.size(1))
+        # the embeddings get no name here: it would hold them through all blocks of an evaluation
+        hidden: Tensor = self.final_layer_norm(self.through(self.layers, self.drop(self.embed_in(idx)), cos, sin))
         return hidden

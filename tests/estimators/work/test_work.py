@@ -5,16 +5,33 @@ from math import prod
 import numpy as np
 import pytest
 
-from fwplan.estimators.dtypes import BFLOAT16, FLOAT32, INT64
-from fwplan.estimators.tape.size import letter
+from fwplan.estimators.speed import model_per_token
 from fwplan.estimators.work.listing import Listed, Listing
 from fwplan.estimators.work.traffic import eager, fused
 from fwplan.estimators.work.work import work_of
 from fwplan.model.gpt2 import GPT2
+from fwplan.model.llama import Llama
+from fwplan.model.nanochat import Nanochat
+from fwplan.model.pythia import Pythia
+from fwplan.tape.dtypes import BFLOAT16, FLOAT32, INT64
+from fwplan.tape.size import letter
 
 B, T, C = (letter(name) for name in "BTC")
 SMALL = {"n_layer": 3, "n_head": 2, "n_embd": 8, "vocab_size": 100, "context_length": 16}
-MODELS = [GPT2(**SMALL), GPT2(**SMALL, bias=True), GPT2(**SMALL, tied_embeddings=False), GPT2(**SMALL, dropout=0.1)]
+MODELS = {
+    "gpt2": GPT2(**SMALL),
+    "gpt2, biases": GPT2(**SMALL, bias=True),
+    "gpt2, untied": GPT2(**SMALL, tied_embeddings=False),
+    "gpt2, dropout": GPT2(**SMALL, dropout=0.1),
+    "llama": Llama(**SMALL, n_hidden=24),
+    "llama, grouped": Llama(**SMALL | {"n_head": 4}, n_kv_head=2, head_width=6, tied_embeddings=True),
+    "llama, norms and biases": Llama(**SMALL, qk_norm=True, attention_bias="all", mlp_bias=True),
+    "pythia": Pythia(**SMALL | {"n_embd": 32}),
+    "nanochat": Nanochat(**SMALL | {"n_layer": 6, "n_embd": 32, "context_length": 512}),
+    "nanochat, grouped": Nanochat(**SMALL | {"n_embd": 32, "n_head": 4}, n_kv_head=2),
+}
+each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+LOOKED_UP = ("trunk.wpe.weight", "trunk.embed_tokens.weight", "trunk.embed_in.weight", "trunk.wte.weight")
 
 
 @pytest.fixture
@@ -91,32 +108,60 @@ def test_gradients_that_meet_are_added_up(ops):
     assert one == 2 * (4 + 4) + 3 * 4
 
 
-def test_compiled_moves_less_than_op_by_op():
-    for model in MODELS:
-        work = work_of(model.structure(1024))
-        for way in (0, 1):
-            assert 0 < bytes_of(work.fused)[way] < bytes_of(work.eager)[way]
-        assert work.fused.forward_kernels < work.eager.forward_kernels
+@each_model
+def test_compiled_moves_less_than_op_by_op(model):
+    work = work_of(model.structure(model.context_length))
+    eagerly, compiled = (work.of_block(model.dims, compiled=how) for how in (False, True))
+    assert 0 < compiled.moved < eagerly.moved
+    assert 0 < compiled.kernels < eagerly.kernels
 
 
-@pytest.mark.parametrize("model", MODELS, ids=repr)
+def _blocks(model):
+    """Return the weights of all blocks, and of how many each that is listed stands."""
+    n, layers = model.dims, range(model.n_layer)
+    return [shapes for layer in layers for shapes in model.block(n, layer).items()], 1 if model.alike else len(layers)
+
+
+@each_model
 def test_every_matrix_of_a_block_is_multiplied_once(model):
-    block = work_of(model.structure(1024)).of_block(model.dims, compiled=True)
-    matrices = sorted(shape for shape in model.block(model.dims).values() if len(shape) > 1)
-    listed = sorted((outs, ins) for outs, ins, times in block.products for _ in range(times))
-    assert listed == matrices
-    assert block.matrices == sum(prod(shape) for shape in matrices)
-    assert (block.heads, block.attended) == (model.n_head, model.n_embd)
+    block = work_of(model.structure(model.context_length)).of_block(model.dims, compiled=True)
+    weights, counted = _blocks(model)
+    matrices = [shape for name, shape in weights if len(shape) > 1 and "value_embed" not in name]
+    listed = sorted((outs, ins) for outs, ins, times in block.products for _ in range(times * block.times))
+    assert listed == sorted(matrices)
+    assert block.times * block.matrices == sum(prod(shape) for shape in matrices)
+    assert (block.heads, block.attended) == (counted * model.n_head, counted * model.n_head * model.dims.D)
 
 
-@pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_what_is_looked_up_alone_multiplies_nothing(model):
-    looked_up = ["trunk.wpe.weight"] + ([] if model.tied_embeddings else ["trunk.wte.weight"])
-    below = model.below(model.dims)
-    weights = work_of(model.structure(1024)).weights_of(model.dims)
+@each_model
+def test_what_is_looked_up_or_scales_a_layer_multiplies_nothing(model):
+    weights = work_of(model.structure(model.context_length)).weights_of(model.dims)
+    of_blocks, _ = _blocks(model)
+    shapes = [*model.below(model.dims).items(), *of_blocks]
+    head = model.embedding if model.tied_embeddings else None
+    idle = [prod(shape) for name, shape in shapes if (name in LOOKED_UP and name != head) or "value_embed" in name]
+    lambdas = 2 * model.n_layer + 2 if model.architecture == "nanochat" else 0
     assert weights.elements == model.parameters(model.dims)
-    assert weights.multiplied == weights.elements - sum(prod(below[name]) for name in looked_up)
-    assert weights.tensors == model.n_layer * len(model.block(model.dims))
+    assert weights.multiplied == weights.elements - sum(idle) - lambdas
+    assert weights.tensors == len(of_blocks)
+
+
+@pytest.mark.parametrize("depth", [2, 12, 20, 24])
+def test_nanochats_flops_are_its_own_count(depth):
+    width = -(-64 * depth // 128) * 128
+    model = Nanochat(n_layer=depth, n_head=width // 128, n_embd=width, vocab_size=32768)
+    embeddings = sum(model.has_value_embedding(layer) for layer in range(depth))
+    linear = depth * 12 * width**2 + embeddings * 12 * model.n_head + 24 + 32768 * width
+    attention = sum(12 * width * (window or 2048) for window in model.windows(2048))  # estimate_flops in its gpt.py
+    assert model_per_token(model, model.dims, T=2048) == 6 * linear + attention
+
+
+def test_windows_are_masks_that_hide_nothing_from_a_kernel():
+    model = MODELS["nanochat"]
+    short, whole = (work_of(model.structure(T)).of_block(model.dims, compiled=True) for T in (512, 128))
+    assert short.windowed == 4 * model.n_embd  # SSSLSL: the top layer's is never short
+    assert whole.windowed == 0
+    assert short.attended == whole.attended
 
 
 def test_arrays_of_sizes_are_the_sizes_alone():
