@@ -54,9 +54,7 @@ class SGD(Optimizer):
         if not self.weight_decay or not decays:
             return
         if self.implementation == "foreach":
-            for dtype in dict.fromkeys(
-                leaf.tensor.dtype for leaf in group
-            ):  # torch takes one after the other
+            for dtype in dict.fromkeys(leaf.tensor.dtype for leaf in group):  # torch takes one after the other
                 alike = (leaf for leaf in group if leaf.tensor.dtype == dtype)
                 made = [tape.new("decayed gradients", leaf.tensor.shape, dtype, leaf.count) for leaf in alike]
                 made.clear()
