@@ -1,4 +1,4 @@
-"""nanoGPT's config.py and train.py, build-nanogpt's train_gpt2.py and JSON files -> RunSpec. Never executes a file."""
+"""Configs and training scripts of nanoGPT, nanochat and their kin, JSON, YAML and TOML -> RunSpec. Executes no file."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from fwplan.errors import FwplanError
 from fwplan.spec import RunSpec, parse_spec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 __all__ = ["NANOCHAT", "LoadedConfig", "Unknown", "load_config"]
 
@@ -74,8 +74,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
     """Return the run that a file describes, with "--key=value" overrides applied in order.
 
     Args:
-        path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, or a .json that holds a spec, a plan or
-            a Hugging Face GPT-2 config.
+        path: nanoGPT's config.py or train.py, build-nanogpt's train_gpt2.py, nanochat's base_train.py, autoresearch's
+            train.py, minimind's train_pretrain.py; a .json that holds a spec, a plan or a Hugging Face config; litgpt's
+            .yaml; torchtitan's .toml; NANOCHAT for nanochat's own script with `overrides` as its arguments.
         overrides: as nanoGPT takes them on its command line: "--key=value", of which the last one wins, and, where
             `path` is a train.py, the config that it runs.
         world_size: processes that train; nanoGPT's gradient_accumulation_steps is divided by it.
@@ -91,26 +92,32 @@ def load_config(path: str | Path, overrides: Sequence[str] = (), *, world_size: 
         return _loaded(reading, Path("nanochat"), "")
     path, script, overrides = _files(Path(path), overrides)
     _require_file(path)
+    source = _read(path, MAX_SOURCE_BYTES if path.suffix == ".py" else MAX_DOCUMENT_BYTES)
     if path.suffix == ".py":
-        source = _read(path, MAX_SOURCE_BYTES)
         reading = read_python_file(source, str(path), overrides, world_size, script)
-        settle_learning_rate(reading)
-    elif path.suffix == ".json":
-        source = _read(path, MAX_DOCUMENT_BYTES)
-        reading = read_json(source, str(path), overrides, world_size)
-    elif path.suffix in {".yaml", ".yml"}:
-        from fwplan.configs.documents.yaml_files import read_yaml  # noqa: PLC0415  # PyYAML, for who names such a file
-
-        source = _read(path, MAX_DOCUMENT_BYTES)
-        reading = read_yaml(source, str(path), overrides, world_size)
-    elif path.suffix == ".toml":
-        source = _read(path, MAX_DOCUMENT_BYTES)
-        reading = read_toml(source, str(path), overrides, world_size)
     else:
-        raise FwplanError(
-            f"cannot tell what {path} is", hint="name a nanoGPT config.py, or a spec, plan or config .json"
-        )
+        reading = _reader(path)(source, str(path), overrides, world_size)
+    if path.suffix != ".json":
+        settle_learning_rate(reading)
     return _loaded(reading, path, source)
+
+
+def _reader(path: Path) -> Callable[[str, str, Sequence[str], int], Reading]:
+    """Return what reads documents of a file's kind."""
+    match path.suffix:
+        case ".json":
+            return read_json
+        case ".toml":
+            return read_toml
+        case ".yaml" | ".yml":
+            from fwplan.configs.documents.yaml_files import read_yaml  # noqa: PLC0415  # PyYAML, for who names one
+
+            return read_yaml
+        case _:
+            raise FwplanError(
+                f"cannot tell what {path} is",
+                hint="name a config or script .py, or a .json, .yaml or .toml that is read",
+            )
 
 
 def _files(path: Path, overrides: Sequence[str]) -> tuple[Path, Path | None, list[str]]:

@@ -15,11 +15,13 @@ class Growth(NamedTuple):
         head_width: of each head. 64 and 128 have the same FLOPs, bytes and parameters.
         least: width over depth. GPT-2 small to XL run from 64 down to 33, GPT-3's models up to 85.
         most: likewise; where both are one number the depth decides the width, up to whole heads.
+        deepest: layers at most.
     """
 
     head_width: int = 64
     least: int = 32
     most: int = 86
+    deepest: int = 48
 
     def widths(self, offered: Iterable[int], depths: Iterable[int]) -> list[int]:
         """Return the widths to look at: those offered, or those that these depths decide."""

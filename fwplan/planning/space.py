@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import unsupported
+from fwplan.estimators.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.model.architecture import Dims
 from fwplan.model.architectures import ARCHITECTURES
-from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.spec import RunSpec, TrainSpec, spec_error
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def _shapes(request: Request, grow: Growth) -> Iterator[tuple[int, int, int]]:
     """Yield (layers, heads, width): hardware-friendly widths, and depths that are known to train well with them."""
     pins = request.pins
     free = "n_layer" not in pins or "n_embd" not in pins
-    depths = [pins["n_layer"]] if "n_layer" in pins else DEPTHS
+    depths = [pins["n_layer"]] if "n_layer" in pins else [depth for depth in DEPTHS if depth <= grow.deepest]
     for width in [pins["n_embd"]] if "n_embd" in pins else grow.widths(WIDTHS, depths):
         for depth in depths:
             if not free or grow.suits(depth, width):

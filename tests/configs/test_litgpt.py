@@ -250,6 +250,7 @@ def test_what_is_not_understood_is_named_with_its_line(load):
         ("a: !!python/object:os.system 1\n", "could not determine a constructor", ":1"),
         ("[" * 5000, "nested too deeply|not valid YAML", None),
         ("learning_rate: 3e-4\n", "cannot tell what", None),
+        ("n_layer: 6\nn_embd: 384\nn_head: 6\nblock_size: 256\n", "cannot tell what", None),  # some other script's
     ],
 )
 def test_yaml_that_is_refused(load, text, message, where):
@@ -261,3 +262,9 @@ def test_yaml_that_is_refused(load, text, message, where):
 def test_numbers_without_a_point_are_numbers(load):
     assert load(PRETRAIN).spec.train.optimizer.learning_rate == 5e-4
     assert load(PRETRAIN, lr="    lr: 5E-4").spec.train.optimizer.learning_rate == 5e-4
+
+
+def test_a_floor_above_the_rate_is_no_decay(load):
+    loaded = load(FINETUNE, lr="    lr: 2.0e-5")  # below the command's own min_lr
+    assert loaded.spec.train.schedule.min_lr == 2e-5
+    assert any("read as no decay" in note for note in loaded.notes)

@@ -226,6 +226,14 @@ def test_older_scripts_are_told_by_their_arguments(script):
     assert "before 2026-01-11" in refused.reason
 
 
+def test_the_first_scripts_had_plain_variables(tmp_path):
+    path = tmp_path / "base_train.py"
+    oldest = "depth = 20\nmax_seq_len = 2048\ndevice_batch_size = 32\nexec(open('configurator.py').read())\n"
+    path.write_text(f"from nanochat.gpt import GPT\n{oldest}model = GPT(depth)\n", encoding="utf-8")
+    (refused,) = load_config(path, ["--depth=4"]).unknown
+    assert "before 2026-01-11" in refused.reason
+
+
 def test_the_model_beside_the_script_is_looked_at(script):
     (refused,) = script(gpt=GPT.replace("self.value_embeds = ", "")).unknown
     assert "no value embeddings" in refused.reason

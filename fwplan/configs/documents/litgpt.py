@@ -78,7 +78,9 @@ def is_litgpt(keys: Keys) -> bool:
 
 
 def _is_model(keys: Keys) -> bool:
-    return {"n_layer", "n_embd", "block_size"} <= keys.values.keys()
+    """Return whether a file is a model's config: with sizes as others have them, and a name that only litgpt has."""
+    own = {"norm_class_name", "mlp_class_name", "padded_vocab_size", "padding_multiple"}
+    return {"n_layer", "n_embd"} <= keys.values.keys() and bool(own & keys.values.keys())
 
 
 def read_litgpt(keys: Keys, path: str, top: Settings) -> Reading:

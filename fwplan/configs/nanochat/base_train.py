@@ -52,9 +52,13 @@ MODEL = {
 
 
 def is_base_train(tree: ast.Module) -> bool:
-    """Return whether a script is nanochat's base_train.py: it imports its GPT and takes its arguments."""
+    """Return whether a script is nanochat's base_train.py: it imports its GPT and takes its settings.
+
+    Until 2026-01-04 they were plain variables.
+    """
     imports = any(node.module == "nanochat.gpt" for node in nodes(tree, ast.ImportFrom))
-    return imports and parsed_arguments(tree).keys() >= _OWN
+    variables = {node.id for node in nodes(tree, ast.Name) if isinstance(node.ctx, ast.Store)}
+    return imports and parsed_arguments(tree).keys() | variables >= _OWN
 
 
 def read_command(overrides: Sequence[str], world_size: int) -> Reading:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VOCABULARY = 32_768  # of nanochat's tok_train.py
 # What the scripts do whatever they are told.
-_ALWAYS = {"compile": True, "tf32": True, "grad_clip": 0.0, "expandable_segments": True}
+_ALWAYS = {"compile": True, "tf32": True, "grad_clip": 0.0, "expandable_segments": True, "optimizer": "muon"}
 
 
 def settle(reading: Reading, arguments: Settings, top: Settings) -> Settings:
@@ -78,8 +78,8 @@ def built(said: Settings, path: str, **changes: Any) -> Nanochat:
 
 def always(reading: Reading) -> Settings:
     """Return what nanochat and what is made from it do whatever they are told."""
-    reading.uncounted.append("Muon")
-    reading.notes.append("its matrices train with Muon, which AdamW is counted for: AdamW keeps more")
+    reading.uncounted.append("Muon's stacks")
+    reading.notes.append("torch's Muon is counted: nanochat's own steps all matrices of a shape at once, in stacks")
     return {name: Setting(name, value, origin="default") for name, value in _ALWAYS.items()}
 
 
