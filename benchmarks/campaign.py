@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 from report import RESULTS, error_summary
 
 from fwplan.errors import FwplanError
-from fwplan.measuring.modes import describe, modes
-from fwplan.measuring.result import predict
-from fwplan.measuring.result_file import ResultFile
+from fwplan.learning.modes import describe, modes
+from fwplan.learning.result import predict
+from fwplan.learning.result_file import ResultFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from fwplan.measuring.result import Result
+    from fwplan.learning.result import Result
 
 
 @dataclass(frozen=True)

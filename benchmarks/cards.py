@@ -11,20 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.parameters import count_parameters
 from fwplan.estimators.speed import middle
+from fwplan.machine.target import nominal_gpu
 from fwplan.planning.cards import card_table
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
 from fwplan.spec import ModelSpec, RunSpec, TrainSpec
-from fwplan.target import nominal_gpu
 from fwplan.units import GIB, duration_range, si
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.suggestion import Suggestion
 
 PAGE = Path(__file__).parent.parent / "docs" / "cards.md"

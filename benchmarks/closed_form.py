@@ -27,8 +27,8 @@ from traced import trace_evaluation
 
 import fwplan
 from fwplan.estimators.memory import estimate_memory
-from fwplan.estimators.phases import EVALUATION, STEP_PHASES, Phase
-from fwplan.measuring.modes import modes
+from fwplan.learning.modes import modes
+from fwplan.tape.phases import EVALUATION, STEP_PHASES, Phase
 from fwplan.units import MIB
 
 if TYPE_CHECKING:

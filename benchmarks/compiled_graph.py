@@ -25,15 +25,15 @@ from torch import Tensor, nn
 from torch._inductor.compile_fx import compile_fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from fwplan.estimators.dtypes import DTYPES
-from fwplan.estimators.phases import Phase
-from fwplan.estimators.tape.evaluate import ROUNDING, lines, widest
-from fwplan.estimators.tape.lines import REMEMBERED
-from fwplan.estimators.tape.matrix import moments_of
-from fwplan.estimators.tape.mode import mode_of, numbers_of
+from fwplan.estimators.moments.evaluate import ROUNDING, lines, widest
+from fwplan.estimators.moments.lines import REMEMBERED
+from fwplan.estimators.moments.matrix import moments_of
+from fwplan.estimators.moments.mode import mode_of, numbers_of
 from fwplan.model.modules import build_model
 from fwplan.model.modules.decoder import Decoder
 from fwplan.spec import DeviceSpec, RunSpec
+from fwplan.tape.dtypes import DTYPES
+from fwplan.tape.phases import Phase
 from fwplan.train.precision import autocast
 
 if TYPE_CHECKING:

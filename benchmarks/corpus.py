@@ -39,7 +39,7 @@ from fwplan.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fwplan.explanation import Explanation
+    from fwplan.explaining.explanation import Explanation
 
 LABELS = Path(__file__).with_suffix(".jsonl")
 COMPARED = ("parameters", "micro_batch", "context", "dtype", "compile")

@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from report import table, write_result
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
+from fwplan.estimation.vectorised import peak_allocated
 from fwplan.estimators.memory import estimate_memory
+from fwplan.machine.target import named_gpu
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
 from fwplan.spec import DeviceSpec, RunSpec
-from fwplan.target import named_gpu
 from fwplan.train.batches import Batches
 from fwplan.train.step import build_trainer, train_step
-from fwplan.vectorised import peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Callable

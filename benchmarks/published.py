@@ -19,8 +19,8 @@ from typing import Any
 from report import table, write_result
 from throughput import ThroughputRow, throughput_rows
 
-from fwplan.devices import find_gpu
 from fwplan.estimators.memory import estimate_memory
+from fwplan.machine import find_gpu
 from fwplan.spec import DeviceSpec, RunSpec, parse_spec
 from fwplan.units import MIB
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from fwplan.devices.cpu import detect_cpu
+from fwplan.machine.cpu import detect_cpu
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

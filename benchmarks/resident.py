@@ -18,7 +18,7 @@ import torch
 from drawn import compiled_specs, describe, drawing_options, eager_specs
 from report import table, write_result
 
-from fwplan.budget import device_use
+from fwplan.estimators.levels import device_use
 from fwplan.estimators.memory import estimate_memory
 from fwplan.train.dry_run import dry_run
 from fwplan.units import MIB

@@ -25,10 +25,10 @@ from typing import Any
 from drawn import SEED, realistic_specs
 from report import table, write_result
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.speed import middle
-from fwplan.measurement import Measurement
-from fwplan.target import named_gpu
+from fwplan.learning.measurement import Measurement
+from fwplan.machine.target import named_gpu
 
 ROUNDS, RUNS = 9, 100
 CARD = named_gpu("RTX 4070")

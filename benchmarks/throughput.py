@@ -17,10 +17,10 @@ from typing import Any
 
 from report import table, write_result
 
-from fwplan.devices import find_gpu
 from fwplan.estimators.speed import many_step_seconds
+from fwplan.machine import find_gpu
+from fwplan.machine.target import named_gpu, speed_of
 from fwplan.spec import RunSpec, parse_spec
-from fwplan.target import hardware, named_gpu
 
 HERE = Path(__file__).parent
 CARDS = {"H100 SXM": "H100 SXM5 80GB", "A100 SXM 80GB": "A100 SXM4 80GB", "A100 SXM 40GB": "A100 SXM4 40GB"}
@@ -68,14 +68,14 @@ def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
     card = find_gpu(case.get("card") or CARDS[case["gpu"]])
     low, high = _interval(spec, card.name)
     published = spec.tokens_per_step / spec.train.parallel.world_size / case["tokens_per_second"]
-    factor = hardware(spec.train, named_gpu(card.name)).factor[0]
+    factor = speed_of(spec.train, named_gpu(card.name)).factor[0]
     return ThroughputRow(case["id"], card.name, published, low / factor, low <= published <= high, fitted)
 
 
 def _interval(spec: RunSpec, card: str) -> tuple[float, float]:
     model, train = spec.model, spec.train
     return many_step_seconds(
-        model, train, hardware(train, named_gpu(card)), model.dims, B=train.micro_batch_size, T=spec.sequence_length
+        model, train, speed_of(train, named_gpu(card)), model.dims, B=train.micro_batch_size, T=spec.sequence_length
     )
 
 

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 from fwplan.version import __version__
 
 if TYPE_CHECKING:
-    from fwplan.commands.diff import diff
-    from fwplan.commands.explain import explain
-    from fwplan.commands.explain_log import explain_log
-    from fwplan.commands.measure import measure
-    from fwplan.commands.run import run
-    from fwplan.commands.solve import solve
-    from fwplan.commands.suggest import suggest, suggest_cards
+    from fwplan.api.diff import diff
+    from fwplan.api.explain import explain
+    from fwplan.api.explain_log import explain_log
+    from fwplan.api.measure import measure
+    from fwplan.api.run import run
+    from fwplan.api.solve import solve
+    from fwplan.api.suggest import suggest, suggest_cards
     from fwplan.configs import LoadedConfig, load_config
     from fwplan.errors import FwplanError
-    from fwplan.estimation import Estimate, estimate
-    from fwplan.plan import Plan
+    from fwplan.estimation.estimate import Estimate, estimate
+    from fwplan.planning.plan import Plan
     from fwplan.spec import DataSpec, DeviceSpec, ModelSpec, RunSpec, TrainSpec
     from fwplan.tracing.api import trace
     from fwplan.tracing.result import Trace
@@ -26,24 +26,24 @@ if TYPE_CHECKING:
 _HOMES = {
     "DataSpec": "spec",
     "DeviceSpec": "spec",
-    "Estimate": "estimation",
+    "Estimate": "estimation.estimate",
     "FwplanError": "errors",
     "LoadedConfig": "configs",
     "ModelSpec": "spec",
-    "Plan": "plan",
+    "Plan": "planning.plan",
     "RunSpec": "spec",
     "Trace": "tracing.result",
     "TrainSpec": "spec",
-    "diff": "commands.diff",
-    "estimate": "estimation",
-    "explain": "commands.explain",
-    "explain_log": "commands.explain_log",
+    "diff": "api.diff",
+    "estimate": "estimation.estimate",
+    "explain": "api.explain",
+    "explain_log": "api.explain_log",
     "load_config": "configs",
-    "measure": "commands.measure",
-    "run": "commands.run",
-    "solve": "commands.solve",
-    "suggest": "commands.suggest",
-    "suggest_cards": "commands.suggest",
+    "measure": "api.measure",
+    "run": "api.run",
+    "solve": "api.solve",
+    "suggest": "api.suggest",
+    "suggest_cards": "api.suggest",
     "trace": "tracing.api",
 }
 

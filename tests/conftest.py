@@ -15,7 +15,7 @@ import pytest
 from hypothesis import settings
 
 from fwplan.cli import main
-from fwplan.render.terminal import WIDTH, show
+from fwplan.console.terminal import WIDTH, show
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
 
 # What trains, traces, compiles, starts processes or tries all there is: folders of tests, and files by name, wherever

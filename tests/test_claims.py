@@ -13,15 +13,15 @@ from fwplan.data.count import count_tokens
 from fwplan.data.files import find_files
 from fwplan.data.prepare import prepare
 from fwplan.errors import FwplanError
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.memory import estimate_memory
 from fwplan.estimators.parameters import count_parameters
 from fwplan.estimators.quality import law_loss
 from fwplan.estimators.speed import model_flops
 from fwplan.estimators.tokens import FINEWEB_FILE_BYTES, FINEWEB_TOKENS_PER_BYTE, count_run_tokens
-from fwplan.fixes import fixes
+from fwplan.machine.target import named_gpu, nominal_gpu
+from fwplan.planning.fixes import fixes
 from fwplan.spec import DataSpec, ModelSpec
-from fwplan.target import named_gpu, nominal_gpu
 from fwplan.units import GIB
 
 C1 = {"n_layer": 12, "n_head": 12, "n_embd": 384, "micro_batch_size": 16, "grad_accum_steps": 32, "max_steps": 20_000}

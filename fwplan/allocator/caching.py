@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwplan.allocator.device import Device
+from fwplan.allocator.device import DeviceMemory
 from fwplan.allocator.expandable import ExpandablePool
 from fwplan.allocator.segments import SegmentPool
 from fwplan.allocator.settings import DEFAULT, Settings
@@ -62,7 +62,7 @@ class CachingAllocator:
     def __init__(
         self, capacity: int | None = None, settings: Settings = DEFAULT, *, record: Record | None = None
     ) -> None:
-        self._device = Device(capacity, record)
+        self._device = DeviceMemory(capacity, record)
         self._settings = settings
         kind = ExpandablePool if settings.expandable_segments else SegmentPool
         self._small: Pool = kind(self._device, settings, small=True)

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     Record = Callable[[str, int, int], None]  # action, address, bytes; called for all that a memory snapshot lists
 
 
-class Device:
+class DeviceMemory:
     """Bytes of one device, as cudaMalloc and cuMemCreate hand them out: all that is asked for, or nothing.
 
     Attributes:

@@ -9,7 +9,7 @@ from fwplan.allocator.pool import FIRST_ADDRESS, Block, Pool
 from fwplan.allocator.sizes import GRAIN, SMALL_SEGMENT
 
 if TYPE_CHECKING:
-    from fwplan.allocator.device import Device
+    from fwplan.allocator.device import DeviceMemory
     from fwplan.allocator.settings import Settings
 
 _PAGES = 1 << 22  # 8 TiB of small pages, 80 TiB of large ones
@@ -22,7 +22,7 @@ class ExpandablePool(Pool):
     the card's memory and it starts another when that is used up; this one is endless for all practical purposes.
     """
 
-    def __init__(self, device: Device, settings: Settings, *, small: bool) -> None:
+    def __init__(self, device: DeviceMemory, settings: Settings, *, small: bool) -> None:
         super().__init__(device, settings, small=small)
         self.least_remainder = GRAIN  # large blocks are split to the last 512 bytes too
         self._page = SMALL_SEGMENT if small else settings.large_segment_size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fwplan.allocator.sizes import GRAIN, SMALL_LIMIT
 
 if TYPE_CHECKING:
-    from fwplan.allocator.device import Device
+    from fwplan.allocator.device import DeviceMemory
     from fwplan.allocator.settings import Settings
 
 UNLIMITED = 2**63
@@ -46,7 +46,7 @@ class Block:
 class Pool(ABC):
     """Free blocks, ordered by size and then address, so that the first large enough is the best fit."""
 
-    def __init__(self, device: Device, settings: Settings, *, small: bool) -> None:
+    def __init__(self, device: DeviceMemory, settings: Settings, *, small: bool) -> None:
         self.small = small
         self.device = device
         self.max_split = UNLIMITED if settings.max_split_size is None else settings.max_split_size

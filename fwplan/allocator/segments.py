@@ -9,7 +9,7 @@ from fwplan.allocator.pool import FIRST_ADDRESS, UNLIMITED, Block, Pool
 from fwplan.allocator.sizes import segment_bytes
 
 if TYPE_CHECKING:
-    from fwplan.allocator.device import Device
+    from fwplan.allocator.device import DeviceMemory
     from fwplan.allocator.settings import Settings
 
 
@@ -20,7 +20,7 @@ class SegmentPool(Pool):
     decides between free blocks of equal size.
     """
 
-    def __init__(self, device: Device, settings: Settings, *, small: bool) -> None:
+    def __init__(self, device: DeviceMemory, settings: Settings, *, small: bool) -> None:
         super().__init__(device, settings, small=small)
         self.settings = settings
         self._next_address = FIRST_ADDRESS[small]

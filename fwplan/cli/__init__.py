@@ -13,9 +13,9 @@ import typer
 
 from fwplan import __version__
 from fwplan.cli.print_json import print_json
+from fwplan.console.streams import answers, notes
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.signals import ending_as_ctrl_c_does
-from fwplan.streams import answers, notes
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +107,7 @@ def _system_error(error: OSError) -> FwplanError:
 
 def _report(error: FwplanError) -> int:
     """Say the error on stderr and, where JSON was asked for, as a document on stdout too."""
-    from fwplan.render.terminal import error_lines, show
+    from fwplan.console.terminal import error_lines, show
 
     if "--json" in sys.argv:
         verdict = {ExitCode.DOES_NOT_FIT: "does_not_fit", ExitCode.UNDECIDABLE: "undecidable"}.get(error.exit_code)

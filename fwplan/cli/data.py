@@ -32,9 +32,9 @@ def count(
     as_json: Json = False,
 ) -> None:
     """Say how many tokens there are, by the cheapest honest way, and what preparing them takes."""
-    from fwplan.commands import data as data_commands
-    from fwplan.render.data import count_lines
-    from fwplan.render.terminal import show
+    from fwplan.api import data as data_commands
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.data import count_lines
 
     report = data_commands.count(
         paths, tokenizer=tokenizer, exact=exact, workers=workers, plan=plan, text_column=text_column
@@ -64,10 +64,10 @@ def prepare(
     as_json: Json = False,
 ) -> None:
     """Turn parquet into tokens to train on. Killed, it goes on where it stopped when asked again."""
-    from fwplan.commands import data as data_commands
+    from fwplan.api import data as data_commands
+    from fwplan.console.terminal import show
     from fwplan.errors import FwplanError
-    from fwplan.render.data import prepared_lines
-    from fwplan.render.terminal import show
+    from fwplan.view.terminal.data import prepared_lines
 
     if dedup not in (None, "exact", "none"):
         raise FwplanError(f"unknown --dedup {dedup!r}", hint="exact is the one there is")
@@ -96,9 +96,9 @@ def inspect(
     as_json: Json = False,
 ) -> None:
     """Say what a folder of tokens holds, after verifying all of it."""
-    from fwplan.commands import data as data_commands
-    from fwplan.render.data import inspect_lines
-    from fwplan.render.terminal import show
+    from fwplan.api import data as data_commands
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.data import inspect_lines
 
     found = data_commands.inspect(directory, samples=samples)
     if as_json:

@@ -49,11 +49,11 @@ def explain(
 ) -> None:
     """Say what a run needs, where its peak is, whether it fits and what to change. Never executes the config."""
     import fwplan
+    from fwplan.api.common import refuse_output
     from fwplan.cli.nanogpt_words import files_and_settings
-    from fwplan.commands.common import refuse_output
     from fwplan.configs import NANOCHAT
-    from fwplan.render.explain import explain_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.explain import explain_lines
 
     config, overrides = (NANOCHAT, words or []) if nanochat else files_and_settings(words or [], context)
     if log is not None:
@@ -73,7 +73,7 @@ def explain(
     if output is not None:
         found = found.saved(output)
     if html is not None:
-        from fwplan.report import write_report
+        from fwplan.view.html import write_report
 
         write_report(found, html)
     if as_json:
@@ -88,8 +88,8 @@ def _explain_log(
     as_json: bool,
 ) -> None:  # fmt: skip
     import fwplan
-    from fwplan.render.oom import oom_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.oom import oom_lines
 
     found = fwplan.explain_log(log, config, overrides, gpu=gpu, vram=vram, world_size=world_size)
     if as_json:
@@ -113,8 +113,8 @@ def diff(
 ) -> None:
     """Say what the change from one run to another does to memory, line by line, to the verdict and to time."""
     import fwplan
-    from fwplan.render.diff import diff_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.diff import diff_lines
 
     found = fwplan.diff(before, after, overrides or [], gpu=gpu, vram=vram)
     if as_json:
@@ -136,9 +136,9 @@ def trace(
     as_json: Json = False,
 ) -> None:
     """Say what one step of any script allocates, op by op. Runs the script, without data and without a GPU."""
-    from fwplan.commands.trace import trace_step
-    from fwplan.render.terminal import show
-    from fwplan.render.trace import replayed_lines
+    from fwplan.api.trace import trace_step
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.trace import replayed_lines
 
     found, target = trace_step(place, gpu=gpu, vram=vram, device=device, snapshot=snapshot)
     if as_json:

@@ -18,9 +18,9 @@ def devices(
     as_json: Json = False,
 ) -> None:
     """List the known cards, or show what is known of one, each figure with its source."""
-    from fwplan.devices import find_gpu, gpus, matches
-    from fwplan.render.devices import devices_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.machine import find_gpu, gpus, matches
+    from fwplan.view.terminal.devices import devices_lines
 
     cards = gpus() if name is None else matches(name) or [find_gpu(name)]
     if as_json:
@@ -32,9 +32,9 @@ def devices(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Say what this machine has to train with, who says so, and what is missing (exit code 5)."""
-    from fwplan.doctor import examine
-    from fwplan.render.doctor import doctor_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.explaining.doctor import examine
+    from fwplan.view.terminal.doctor import doctor_lines
 
     diagnosis = examine()
     if as_json:

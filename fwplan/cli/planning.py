@@ -47,10 +47,10 @@ def suggest(
 ) -> None:
     """Search for the model worth training on a device, and write plan.json."""
     import fwplan
-    from fwplan.commands.common import refuse_output
-    from fwplan.commands.suggest import refuse_with_cards
-    from fwplan.render.suggest import card_lines, suggest_lines
-    from fwplan.render.terminal import show
+    from fwplan.api.common import refuse_output
+    from fwplan.api.suggest import refuse_with_cards
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.suggest import card_lines, suggest_lines
 
     wishes = {"margin": margin, "epochs": epochs, "objective": objective, "loss": loss,
               "gpu_hour_price": gpu_hour_price, "kwh_price": kwh_price, "budget": budget,
@@ -65,7 +65,7 @@ def suggest(
         return
     refuse_output(output)
     if html is not None:
-        from fwplan.report import refuse_page
+        from fwplan.view.html import refuse_page
 
         refuse_page(html)
     suggestion = fwplan.suggest(
@@ -74,7 +74,7 @@ def suggest(
     plan = suggestion.plan
     plan.save(output)
     if html is not None:
-        from fwplan.report import write_suggestion
+        from fwplan.view.html import write_suggestion
 
         write_suggestion(suggestion, html, output)
     if as_json:
@@ -96,8 +96,8 @@ def solve(
 ) -> None:
     """Say the largest value of one field with which a run still fits."""
     import fwplan
-    from fwplan.render.solve import solve_lines
-    from fwplan.render.terminal import show
+    from fwplan.console.terminal import show
+    from fwplan.view.terminal.solve import solve_lines
 
     found = fwplan.solve(field, config, overrides or [], gpu=gpu, vram=vram, device=device)
     if as_json:

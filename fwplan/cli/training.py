@@ -22,8 +22,8 @@ def run(
 ) -> None:
     """Prepare the data, train the plan, and check what was predicted against what was measured."""
     import fwplan
-    from fwplan.render.run import run_lines
-    from fwplan.render.terminal import show, unsaved_lines
+    from fwplan.console.terminal import show, unsaved_lines
+    from fwplan.view.terminal.run import run_lines
 
     report = fwplan.run(plan, data=data, steps=steps, device=device, dry_run=dry_run, resume=resume, force=force)
     show(run_lines(report))
@@ -45,8 +45,8 @@ def measure(
 ) -> None:
     """Measure what specs really take: a few steps of each in a process of its own, beside what was predicted."""
     import fwplan
-    from fwplan.render.measure import measure_lines
-    from fwplan.render.terminal import show, unsaved_lines
+    from fwplan.console.terminal import show, unsaved_lines
+    from fwplan.view.terminal.measure import measure_lines
 
     report = fwplan.measure(
         grid=grid, specs=spec or [], device=device, output=output, timeout=timeout, budget_minutes=budget

@@ -7,20 +7,20 @@ from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import overhead
-from fwplan.estimators.dtypes import DTYPES
-from fwplan.estimators.line import Line
-from fwplan.estimators.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
-from fwplan.estimators.tape.evaluate import largest, widest
-from fwplan.estimators.tape.evaluate import lines as tape_lines
-from fwplan.estimators.tape.matrix import moments_of
-from fwplan.estimators.tape.mode import donated, mode_of, numbers_of
+from fwplan.estimators.moments.evaluate import largest, widest
+from fwplan.estimators.moments.evaluate import lines as tape_lines
+from fwplan.estimators.moments.matrix import moments_of
+from fwplan.estimators.moments.mode import donated, mode_of, numbers_of
+from fwplan.tape.dtypes import DTYPES
+from fwplan.tape.line import Line
+from fwplan.tape.phases import EVALUATION, EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.units import MIB
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fwplan.estimators.line import Status
     from fwplan.spec import RunSpec, TrainSpec
+    from fwplan.tape.line import Status
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
-from fwplan.estimators.dtypes import DTYPES
 from fwplan.spec import defaults
+from fwplan.tape.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from fwplan.estimators.effort import Effort, Weights
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Card:
+class Rates:
     """What the roofline asks of a GPU.
 
     Attributes:
@@ -73,7 +73,7 @@ class MicroStep:
         return _larger(self.gpu - self.host, 0.0 * self.host)
 
 
-def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
+def product_seconds(card: Rates, M: Any, N: Any, K: Any, width: int, rate: float) -> Any:
     """Return the seconds of an (M, K) x (K, N) product of elements of `width` bytes at rate FLOP/s when full.
 
     The result is cut into tiles of 128 x 128, each the work of one SM; the last wave of them runs as long as a full
@@ -87,7 +87,7 @@ def product_seconds(card: Card, M: Any, N: Any, K: Any, width: int, rate: float)
     return _larger(compute, traffic)
 
 
-def product_rate(card: Card, train: TrainSpec) -> float:
+def product_rate(card: Rates, train: TrainSpec) -> float:
     """Return the FLOP/s of full products in this mode: on matrix units, in TF32 at half their rate, or in plain fp32.
 
     Plain fp32 is PyTorch's default, and what bf16 is converted to where the card has no units for it.
@@ -105,14 +105,14 @@ def _larger(a: Any, b: Any) -> Any:
     return 0.5 * (a + b + abs(a - b))  # a comparison's booleans would cost numpy a cast of all
 
 
-def _three(card: Card, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
+def _three(card: Rates, N: Any, K: Any, out: Any, width: int, rate: float) -> tuple[Any, Any]:
     """Return the seconds of a linear layer's forward, and of its backward's two products."""
     forward = product_seconds(card, N, out, K, width, rate)
     backward = product_seconds(card, N, K, out, width, rate) + product_seconds(card, out, K, N, width, rate)
     return forward, backward
 
 
-def _block_products(card: Card, N: Any, block: Numbers, width: int, rate: float) -> tuple[Any, Any]:
+def _block_products(card: Rates, N: Any, block: Numbers, width: int, rate: float) -> tuple[Any, Any]:
     """Return the seconds of one block's linear layers, forward and backward."""
     forward = backward = 0.0
     for outs, ins, times in block.products:
@@ -121,7 +121,7 @@ def _block_products(card: Card, N: Any, block: Numbers, width: int, rate: float)
     return forward, backward
 
 
-def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
+def _head_products(card: Rates, N: Any, C: Any, V: int, chunk: int | None, width: int, rate: float) -> Any:
     """Return the seconds of the head's three products, at once or in chunks of tokens."""
     rows = N if chunk is None else _smaller(N, chunk)
     forward, backward = _three(card, rows, C, V, width, rate)
@@ -131,7 +131,7 @@ def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width:
 def micro_step(
     work: Work,
     train: TrainSpec,
-    card: Card,
+    card: Rates,
     n: Dims,
     *,
     B: Any,
@@ -177,7 +177,7 @@ def micro_step(
     )
 
 
-def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
+def optimizer_seconds(train: TrainSpec, card: Rates, weights: Weights, *, shards: int = 1, ahead: Any = 0.0) -> Any:
     """Return the seconds of clipping, optimizer and clearing gradients: what they move, or the host's launches.
 
     A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
@@ -193,7 +193,7 @@ def optimizer_seconds(train: TrainSpec, card: Card, weights: Weights, *, shards:
     return _larger(moving, host)
 
 
-def _own_products(card: Card, effort: Effort) -> Any:
+def _own_products(card: Rates, effort: Effort) -> Any:
     """Return the seconds of an optimizer's matrix products, in bf16."""
     share = kernels.OF[card.family]
     rate = card.matrix_flops * share.product if card.bf16 else card.fp32_flops * share.fp32
@@ -201,7 +201,7 @@ def _own_products(card: Card, effort: Effort) -> Any:
 
 
 def _attention(
-    train: TrainSpec, card: Card, rate: float, block: Numbers, pairs: Any, *, dropout: bool
+    train: TrainSpec, card: Rates, rate: float, block: Numbers, pairs: Any, *, dropout: bool
 ) -> tuple[Any, Any]:
     """Return the forward and backward seconds of one block's attention; pairs of tokens, T^2 of each sequence.
 

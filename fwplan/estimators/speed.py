@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators.effort import Weights
-from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
+from fwplan.estimators.roofline import Rates, micro_step, optimizer_seconds
 from fwplan.estimators.work.work import work_of
 from fwplan.spec import defaults
 
@@ -80,7 +80,7 @@ def _reach(model: Architecture, block: Numbers, n: Dims, T: int) -> Any:
 
 
 @dataclass(frozen=True)
-class CpuHardware:
+class CpuSpeed:
     """How fast a processor runs. Intervals, not points.
 
     Attributes:
@@ -94,16 +94,16 @@ class CpuHardware:
 
 
 @dataclass(frozen=True)
-class GpuHardware:
+class GpuSpeed:
     """How fast a GPU runs: the slowest and the fastest card that it may be, and the prior around their roofline."""
 
-    slow: Card
-    fast: Card
+    slow: Rates
+    fast: Rates
     factor: Interval
     watts: float | None = None
 
 
-Hardware = CpuHardware | GpuHardware
+Speed = CpuSpeed | GpuSpeed
 
 # A run's time over its roofline's: least and most. The rows that the roofline was fitted to are tuned training loops on
 # idle machines, within 0.8 to 1.25 of it on the half it has not seen. Most users' runs are slower: 30-50 % of a
@@ -127,13 +127,13 @@ _CPU_HALF: Interval = (0.03, 1.5)
 _CPU_LOGIT: dict[str, Interval] = {"full": (3e-9, 14e-9), "chunked": (1.5e-9, 5e-9)}
 
 
-def cpu_hardware(train: TrainSpec, matmul_flops: float) -> CpuHardware:
+def cpu_speed(train: TrainSpec, matmul_flops: float) -> CpuSpeed:
     """Return the prior speed of a CPU whose fp32 matrix product was timed at matmul_flops FLOP/s."""
     low, high = _CPU_EFFICIENCY if train.dtype == "float32" else _CPU_HALF
-    return CpuHardware((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss.name])
+    return CpuSpeed((low * matmul_flops, high * matmul_flops), _CPU_LOGIT[train.loss.name])
 
 
-def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
+def step_seconds(spec: RunSpec, hardware: Speed) -> Interval:
     """Return the least and the most seconds that one optimizer step takes."""
     model, train = spec.model, spec.train
     low, high = many_step_seconds(model, train, hardware, model.dims, B=train.micro_batch_size, T=spec.sequence_length)
@@ -141,7 +141,7 @@ def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
 
 
 def many_step_seconds(
-    model: Architecture, train: TrainSpec, hardware: Hardware, n: Dims, *, B: Any, T: int
+    model: Architecture, train: TrainSpec, hardware: Speed, n: Dims, *, B: Any, T: int
 ) -> tuple[Any, Any]:
     """Return step_seconds of runs of this mode, of micro-batch B and these sizes: numbers, or arrays of them."""
     low, high = step_parts(model, train, hardware, n, B=B, T=T)
@@ -152,7 +152,7 @@ def many_step_seconds(
 def step_parts(
     model: Architecture,
     train: TrainSpec,
-    hardware: Hardware,
+    hardware: Speed,
     n: Dims,
     *,
     B: Any,
@@ -163,7 +163,7 @@ def step_parts(
 
     known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
     """
-    if isinstance(hardware, GpuHardware):
+    if isinstance(hardware, GpuSpeed):
         shards = train.parallel.update_shards
 
         work = work_of(model.structure(T))
@@ -171,7 +171,7 @@ def step_parts(
         matrices = [(outs, ins, times * block.times) for outs, ins, times in block.products]
         weights = Weights(whole.elements, whole.tensors, matrices)
 
-        def parts(card: Card) -> tuple[Any, Any]:
+        def parts(card: Rates) -> tuple[Any, Any]:
             micro = micro_step(work, train, card, n, B=B, T=T, known=known)
             return micro.seconds, optimizer_seconds(train, card, weights, shards=shards, ahead=micro.ahead)
 

@@ -18,10 +18,10 @@ from fwplan.model.growth import Growth
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.spec import TrainSpec
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 Shapes = dict[str, tuple[Any, ...]]  # of weights by name, in numbers, arrays or letters
 

@@ -17,9 +17,9 @@ from fwplan.model.architecture import Architecture, Dims
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class GPT2(Architecture):

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fwplan.estimators.dtypes import FLOAT32
-from fwplan.estimators.tape.rotary import TABLES, rotary
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
 from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
 from fwplan.model.growth import Growth
+from fwplan.tape.dtypes import FLOAT32
+from fwplan.tape.rotary import TABLES, rotary
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Llama(Architecture):

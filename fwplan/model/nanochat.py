@@ -30,11 +30,11 @@ from fwplan.model.growth import Growth
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
     from fwplan.spec import TrainSpec
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 SMEAR_CHANNELS, GATE_CHANNELS = 24, 12  # of a token, from which its gates are made
 WIDEST_GATE = 3.0  # of a value embedding's share

@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from fwplan.estimators.dtypes import FLOAT32
-from fwplan.estimators.tape.rotary import TABLES, rotary_share
 from fwplan.fields import Width  # noqa: TC001  # pydantic reads it
 from fwplan.model.architecture import Architecture, Dims
 from fwplan.model.growth import Growth
+from fwplan.tape.dtypes import FLOAT32
+from fwplan.tape.rotary import TABLES, rotary_share
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.eager import Eager
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.model.architecture import Blocks, Names, Shapes
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.eager import Eager
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Pythia(Architecture):

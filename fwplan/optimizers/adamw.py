@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fwplan.estimators.dtypes import FLOAT32
 from fwplan.estimators.effort import Effort
 from fwplan.fields import Share  # noqa: TC001  # pydantic reads it
 from fwplan.optimizers.optimizer import Implementation, Optimizer, chosen, share_of, trained
+from fwplan.tape.dtypes import FLOAT32
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from fwplan.estimators.effort import Weights
-    from fwplan.estimators.tape.tape import Leaf, Storage, Tape
+    from fwplan.tape.tape import Leaf, Storage, Tape
 
 # Passes over all weights, counted in torch.optim: fused reads weight, gradient and both moments and writes all but the
 # gradient (7); foreach decays (2), updates the moments (3 + 2 + 3), takes root, quotient and epsilon (2 + 2 + 2) and

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.dtypes import UINT8
 from fwplan.estimators.effort import Effort
-from fwplan.estimators.tape.size import expression, number
 from fwplan.fields import Share  # noqa: TC001  # pydantic reads it
 from fwplan.optimizers.optimizer import Implementation, Optimizer, trained
+from fwplan.tape.dtypes import UINT8
+from fwplan.tape.size import expression, number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import torch
 
     from fwplan.estimators.effort import Weights
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Storage, Tape
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Storage, Tape
 
 _CODE_TABLES = 2048  # bytes of bitsandbytes' two, once for all weights
 _MOMENTS = "AdamW moments, 8 bits"

@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.dtypes import BFLOAT16
 from fwplan.estimators.effort import Effort, Weights
-from fwplan.estimators.tape.size import expression
 from fwplan.fields import Rate, Share  # noqa: TC001  # pydantic reads them
 from fwplan.optimizers.adamw import AdamW
 from fwplan.optimizers.optimizer import Implementation, Optimizer, share_of, trained
+from fwplan.tape.dtypes import BFLOAT16
+from fwplan.tape.size import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     import torch
 
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Storage, Tape
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Storage, Tape
 
 # Of a matrix's elements in the weights' width, counted in torch.optim.Muon: momentum (read 2, write 1), its mix with
 # the gradient (2, 1), the bf16 copy (1, 1/2), its norm (1/2) and scaling (1/2, 1/2), decay (1, 1), update (1 1/2, 1).

@@ -9,8 +9,8 @@ from abc import abstractmethod
 from functools import cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TypeAlias, TypeVar
 
-from fwplan.estimators.tape.size import expression
 from fwplan.fields import Amount, Rate, Spec
+from fwplan.tape.size import expression
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import torch
 
     from fwplan.estimators.effort import Effort, Weights
-    from fwplan.estimators.tape.tape import Leaf, Shape, Storage, Tape
+    from fwplan.tape.tape import Leaf, Shape, Storage, Tape
 
 Implementation: TypeAlias = Literal["fused", "foreach", "for_loop"]
 

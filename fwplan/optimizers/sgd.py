@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import torch
 
     from fwplan.estimators.effort import Weights
-    from fwplan.estimators.tape.tape import Leaf, Storage, Tape
+    from fwplan.tape.tape import Leaf, Storage, Tape
 
 # Passes over all weights, counted as AdamW's: gradient, weight and momentum (5; 3 without), op by op decay, momentum,
 # weight (11, 6); for_loop less, as AdamW's.

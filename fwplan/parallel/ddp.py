@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from fwplan.estimators.line import Line
-from fwplan.estimators.phases import EVERY_PHASE
 from fwplan.fields import Count  # noqa: TC001  # pydantic reads it
 from fwplan.parallel.parallel import Parallel
+from fwplan.tape.line import Line
+from fwplan.tape.phases import EVERY_PHASE
 
 if TYPE_CHECKING:
-    from fwplan.estimators.dtypes import Dtype
+    from fwplan.tape.dtypes import Dtype
 
 
 class DDP(Parallel):

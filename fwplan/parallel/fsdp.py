@@ -8,8 +8,8 @@ from fwplan.fields import Count  # noqa: TC001  # pydantic reads it
 from fwplan.parallel.parallel import Parallel
 
 if TYPE_CHECKING:
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.line import Line
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.line import Line
 
 
 class FSDP(Parallel):

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from fwplan.parallel.parallel import Parallel
 
 if TYPE_CHECKING:
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.line import Line
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.line import Line
 
 
 class Alone(Parallel):

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from fwplan.fields import Spec
 
 if TYPE_CHECKING:
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.line import Line
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.line import Line
 
 
 class Parallel(Spec):

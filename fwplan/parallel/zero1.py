@@ -9,8 +9,8 @@ from fwplan.parallel.ddp import buckets
 from fwplan.parallel.parallel import Parallel
 
 if TYPE_CHECKING:
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.line import Line
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.line import Line
 
 
 class ZeRO1(Parallel):

@@ -10,7 +10,7 @@ from fwplan.planning.search import search
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwplan.measurement import Measurement
+    from fwplan.learning.measurement import Measurement
     from fwplan.planning.request import Request
     from fwplan.planning.suggestion import Suggestion
 

@@ -14,7 +14,7 @@ from fwplan.planning.choose import judged, pareto
 from fwplan.planning.horizon import seconds_allowed
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.choose import Best
     from fwplan.planning.grid import Grid
     from fwplan.planning.request import Request

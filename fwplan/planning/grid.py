@@ -7,23 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fwplan.calibration import on_device
+from fwplan.estimation.vectorised import needed, peak_allocated
 from fwplan.estimators.memory import bytes_above
 from fwplan.estimators.speed import model_per_token, step_parts
+from fwplan.learning.arrays import corrections_of, time_ratio
+from fwplan.learning.calibration import on_device
+from fwplan.machine.target import speed_of
 from fwplan.model.architecture import Dims
-from fwplan.planning.learned import corrections_of, time_ratio
-from fwplan.target import hardware
-from fwplan.vectorised import needed, peak_allocated
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwplan.estimators.speed import Hardware
-    from fwplan.measurement import Measurement
+    from fwplan.estimators.speed import Speed
+    from fwplan.learning.measurement import Measurement
+    from fwplan.machine.target import Target
     from fwplan.model.architecture import Architecture
     from fwplan.planning.space import Space
     from fwplan.spec import RunSpec, TrainSpec
-    from fwplan.target import Target
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
     T = space.modes[0].sequence_length
-    speed = hardware(space.modes[0].train, target)
+    speed = speed_of(space.modes[0].train, target)
     return Grid(
         space,
         need,
@@ -108,7 +108,7 @@ def _plane(
         return peak_allocated(mode.model_copy(update={"model": model}), dims, micro_batch_size=space.B)
 
     peak = space.of_shapes(peak_of)
-    speed = hardware(mode.train, target)
+    speed = speed_of(mode.train, target)
     micro, optimizer = _seconds(space, mode, speed, known)
     ratio = time_ratio(space, mode, past, speed, known)
     above = bytes_above(mode, space.B * mode.sequence_length)
@@ -128,7 +128,7 @@ def _needed(mode: RunSpec, peak: Any, above: Any, past: Sequence[Measurement]) -
     return need
 
 
-def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[Any, Any]) -> tuple[Any, Any]:
+def _seconds(space: Space, mode: RunSpec, speed: Speed | None, known: dict[Any, Any]) -> tuple[Any, Any]:
     shape = (space.shapes, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)

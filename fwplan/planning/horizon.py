@@ -9,6 +9,7 @@ import numpy as np
 
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.quality import FINEWEB_OFFSET, MOST_EPOCHS
+from fwplan.estimators.recipe import EVALUATION_SHARE
 from fwplan.planning.laws import (
     eval_batches_many,
     evaluation_share_many,
@@ -16,7 +17,6 @@ from fwplan.planning.laws import (
     tokens_for_loss,
     tokens_per_step_many,
 )
-from fwplan.recipe import EVALUATION_SHARE
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:

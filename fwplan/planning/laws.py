@@ -1,4 +1,4 @@
-"""The recipe's and the scaling laws' formulas for arrays; the plain ones are in recipe.py and estimators/quality.py."""
+"""The recipe's and the scaling laws' formulas for arrays; the plain ones are in estimators/, recipe and quality."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from fwplan.estimators.quality import (
     E,
     optimal_parameters,
 )
-from fwplan.recipe import (
+from fwplan.estimators.recipe import (
     CUSTOMARY_TOKENS_PER_STEP,
     EVALUATION_SHARE,
     EVALUATION_TOKENS,

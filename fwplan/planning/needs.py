@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from fwplan.estimators.memory import estimate_memory
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.request import Request
     from fwplan.spec import RunSpec
 

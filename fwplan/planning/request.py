@@ -10,8 +10,8 @@ from fwplan.fields import GPT2_VOCAB
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from fwplan.machine.target import Target
     from fwplan.spec import DataSpec
-    from fwplan.target import Target
 
 Objective = Literal["loss", "largest", "fastest", "cheapest"]
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)

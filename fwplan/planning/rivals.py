@@ -8,7 +8,7 @@ from fwplan.planning.request import Request
 from fwplan.planning.search import search
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.suggestion import Suggestion
 
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import ValidationError
 
-from fwplan import recipe
-from fwplan.budget import available_bytes
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
+from fwplan.estimators import recipe
+from fwplan.estimators.levels import available_bytes
 from fwplan.estimators.quality import FINEWEB_OFFSET, E
 from fwplan.estimators.speed import middle, model_flops
+from fwplan.learning.store import load_measurements
 from fwplan.planning.choose import judged, pareto, reaches
 from fwplan.planning.decide import decide, law_target
 from fwplan.planning.front import Front
@@ -29,13 +30,12 @@ from fwplan.planning.reasons import (
 from fwplan.planning.space import space_of
 from fwplan.planning.suggestion import Candidate, Suggestion
 from fwplan.spec import defaults, spec_error
-from fwplan.store import load_measurements
 from fwplan.units import gib
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwplan.measurement import Measurement
+    from fwplan.learning.measurement import Measurement
     from fwplan.planning.choose import Place
     from fwplan.planning.decide import Decision
     from fwplan.planning.grid import Grid

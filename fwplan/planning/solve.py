@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimation import Estimate, estimate
+from fwplan.estimation.estimate import Estimate, estimate
 from fwplan.spec import ModelSpec, RunSpec, spec_error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from fwplan.measurement import Measurement
-    from fwplan.target import Target
+    from fwplan.learning.measurement import Measurement
+    from fwplan.machine.target import Target
 
 # What memory grows with, and the step from one value to the next that is worth building (None: see `_step`).
 GROWS: dict[str, int | None] = {

@@ -12,9 +12,9 @@ from pydantic import ValidationError
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import unsupported
+from fwplan.estimators.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.model.architecture import Dims
 from fwplan.model.architectures import ARCHITECTURES
-from fwplan.recipe import CUSTOMARY_TOKENS_PER_STEP
 from fwplan.spec import RunSpec, TrainSpec, spec_error
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from fwplan import recipe
+from fwplan.estimators import recipe
 from fwplan.estimators.quality import repeated_loss
 from fwplan.estimators.speed import middle
-from fwplan.plan import Plan
 from fwplan.planning.needs import Needs, needs_of
+from fwplan.planning.plan import Plan
 
 if TYPE_CHECKING:
-    from fwplan.estimation import Estimate
+    from fwplan.estimation.estimate import Estimate
     from fwplan.planning.front import Front
     from fwplan.planning.request import Request
     from fwplan.spec import RunSpec

@@ -15,9 +15,9 @@ from typing import Any
 
 import torch
 
-from fwplan.devices.nvidia import ask_nvidia_smi
 from fwplan.errors import FwplanError
-from fwplan.measuring.result import Setup
+from fwplan.learning.result import Setup
+from fwplan.machine.nvidia import ask_nvidia_smi
 from fwplan.train.device import device_name, resolve_device
 from fwplan.version import __version__
 

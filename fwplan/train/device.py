@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.devices.cpu import cpu_name
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.machine.cpu import cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,7 +16,7 @@ from fwplan.train.measure import WARM_UP_STEPS, StepMeter
 from fwplan.train.step import build_trainer
 
 if TYPE_CHECKING:
-    from fwplan.measurement import Measurement
+    from fwplan.learning.measurement import Measurement
     from fwplan.spec import RunSpec
 
 _STEPS = WARM_UP_STEPS + 3  # three timed steps: the least that has a median

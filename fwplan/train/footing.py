@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.devices.nvidia import ask_nvidia_smi
-from fwplan.measuring.result import Footing
+from fwplan.learning.result import Footing
+from fwplan.machine.nvidia import ask_nvidia_smi
 from fwplan.train.live_memory import storage_bytes
 from fwplan.train.measure import persistent
 

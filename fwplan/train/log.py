@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-from fwplan.streams import notes
+from fwplan.console.streams import notes
 from fwplan.units import duration, si
 
 if TYPE_CHECKING:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from fwplan.data.shards import TokenShards
-    from fwplan.measurement import Measurement
+    from fwplan.learning.measurement import Measurement
     from fwplan.spec import RunSpec
 
 

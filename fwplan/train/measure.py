@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from fwplan.measurement import Measurement
+from fwplan.learning.measurement import Measurement
 from fwplan.train.device import device_name
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.step import train_step

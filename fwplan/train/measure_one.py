@@ -2,7 +2,7 @@
 
     echo '{"model": ..., "train": ..., "device": {"type": "cpu"}}' | python -m fwplan.train.measure_one
 
-One JSON line on stdout: a fwplan.measuring.result.Report. Running out of memory is such a report, too.
+One JSON line on stdout: a fwplan.learning.result.Report. Running out of memory is such a report, too.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from typing import IO, TYPE_CHECKING
 
 import torch
 
-from fwplan.devices.cpu import detect_cpu
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import estimate_memory, unsupported
-from fwplan.measuring.orphan import die_with_parent
-from fwplan.measuring.result import FirstStep, Report, Shortage
+from fwplan.learning.orphan import die_with_parent
+from fwplan.learning.result import FirstStep, Report, Shortage
+from fwplan.machine.cpu import detect_cpu
 from fwplan.spec import parse_spec
 from fwplan.train.device import check_supported, clear_errors, resolve_device
 from fwplan.train.dry_run import random_batches

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from fwplan.estimators.dtypes import DTYPES
+from fwplan.tape.dtypes import DTYPES
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from fwplan.estimators.dtypes import Dtype
     from fwplan.model.modules.decoder import Decoder
     from fwplan.spec import RunSpec
+    from fwplan.tape.dtypes import Dtype
 
 _AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 

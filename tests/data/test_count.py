@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fwplan.commands.data import CountReport
+from fwplan.api.data import CountReport
 from fwplan.data import sampling
 from fwplan.data.count import count_tokens
 from fwplan.data.gpt2 import encode
@@ -18,7 +18,7 @@ from fwplan.data.parquet import open_sources
 from fwplan.data.sampling import places, unit_at
 from fwplan.data.tokenizer import load_tokenizer
 from fwplan.errors import FwplanError
-from fwplan.render.data import count_lines
+from fwplan.view.terminal.data import count_lines
 
 
 def true_tokens(texts):

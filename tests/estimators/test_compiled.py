@@ -9,8 +9,8 @@ from test_memory import _measured
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.memory import estimate_memory
-from fwplan.estimators.phases import Phase
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
+from fwplan.tape.phases import Phase
 from fwplan.train.device import check_supported
 
 CPU = torch.device("cpu")

@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.memory import estimate_memory, evaluation_memory
-from fwplan.estimators.tape.mode import numbers_of
-from fwplan.measurement import Measurement
-from fwplan.render.memory import memory_lines as printed
+from fwplan.estimators.moments.mode import numbers_of
+from fwplan.learning.measurement import Measurement
+from fwplan.machine.target import named_gpu
 from fwplan.spec import DeviceSpec
-from fwplan.target import named_gpu
+from fwplan.view.terminal.memory import memory_lines as printed
 
 FIELDS = {
     "n_layer": [1, 2, 3, 7], "vocab_size": [65, 4096, 50257, 50304], "context_length": [32, 100, 512],

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from fwplan.estimators.memory import estimate_memory, unsupported
 from fwplan.estimators.parameters import count_parameters
-from fwplan.estimators.phases import Phase
 from fwplan.spec import DeviceSpec, ModelSpec, RunSpec, TrainSpec
+from fwplan.tape.phases import Phase
 from fwplan.train.live_memory import measure_live_memory
 from fwplan.train.step import build_trainer, train_step
 from fwplan.units import GIB

@@ -10,9 +10,9 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 
 from published import WHY, bounds, published_rows, spec_of
 
-from fwplan.devices import gpus
 from fwplan.estimators.memory import estimate_memory, relative_error
 from fwplan.estimators.overhead import HANDLES, workspaces
+from fwplan.machine import gpus
 from fwplan.spec import DeviceSpec
 from fwplan.units import MIB
 

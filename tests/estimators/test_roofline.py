@@ -8,17 +8,17 @@ sys.path.insert(0, str(Path("benchmarks").resolve()))
 
 from throughput import llama_rows, summary, throughput_rows
 
-from fwplan.devices import gpus
 from fwplan.estimators.roofline import micro_step, product_rate, product_seconds
 from fwplan.estimators.speed import many_step_seconds, step_seconds
 from fwplan.estimators.work.work import work_of
-from fwplan.target import hardware, named_gpu
+from fwplan.machine import gpus
+from fwplan.machine.target import named_gpu, speed_of
 
 RTX_4070 = named_gpu("RTX 4070")
 
 
 def _card(train):
-    return hardware(train, RTX_4070).slow
+    return speed_of(train, RTX_4070).slow
 
 
 def test_the_half_that_the_fit_has_not_seen_is_within_a_few_percent():
@@ -38,7 +38,7 @@ def test_llamas_that_no_constant_has_seen_are_within_their_intervals():
 
 def test_arrays_are_the_scalars(run_spec):
     spec = run_spec(grad_accum_steps=4, checkpointing="block", checkpoint_every=2)
-    card = hardware(spec.train, RTX_4070)
+    card = speed_of(spec.train, RTX_4070)
     rows = [(1, 256, 4), (8, 768, 12), (32, 1024, 7)]
     B, C, L = (np.array(column) for column in zip(*rows, strict=True))
     low, high = many_step_seconds(spec.model, spec.train, card, spec.model.sized(L, 1, C), B=B, T=1024)
@@ -79,20 +79,20 @@ def test_a_small_micro_batch_waits_for_the_host(run_spec):
 def test_what_costs_time(run_spec, slower, faster):
     def seconds(fields):
         spec = run_spec(**fields)
-        return step_seconds(spec, hardware(spec.train, RTX_4070))[0]
+        return step_seconds(spec, speed_of(spec.train, RTX_4070))[0]
 
     assert seconds(slower) > seconds(faster)
 
 
 def _seconds(run_spec, card, **fields):
     spec = run_spec(**fields)
-    return step_seconds(spec, hardware(spec.train, named_gpu(card)))[0]
+    return step_seconds(spec, speed_of(spec.train, named_gpu(card)))[0]
 
 
 def test_plain_fp32_never_runs_above_the_cards_peak(run_spec):
     train = run_spec(dtype="float32").train
     for gpu in gpus():
-        speed = hardware(train, named_gpu(gpu.name)) if gpu.vendor != "apple" else None
+        speed = speed_of(train, named_gpu(gpu.name)) if gpu.vendor != "apple" else None
         if speed is not None:
             assert product_rate(speed.slow, train) <= gpu.fp32_tflops * 1e12, gpu.name
 

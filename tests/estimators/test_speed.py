@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.speed import energy_kwh, evaluation_share, executed_flops, middle, model_flops
 from fwplan.spec import DeviceSpec, parse_spec
 

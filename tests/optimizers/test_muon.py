@@ -9,8 +9,8 @@ import torch
 from fwplan.estimators.effort import Weights
 from fwplan.estimators.memory import estimate_memory
 from fwplan.estimators.speed import step_seconds
+from fwplan.machine.target import named_gpu, speed_of
 from fwplan.optimizers.muon import Muon
-from fwplan.target import hardware, named_gpu
 from fwplan.tracing.bundled import trace_spec
 from fwplan.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fwplan.train.live_memory import measure_live_memory
@@ -163,7 +163,7 @@ def test_its_products_take_their_time(run_spec):
 
     def seconds(**fields):
         spec = run_spec(micro_batch_size=1, **fields)
-        return step_seconds(spec, hardware(spec.train, target))[0]
+        return step_seconds(spec, speed_of(spec.train, target))[0]
 
     fields = {"n_layer": 12, "n_head": 12, "n_embd": 768}
     spec = run_spec(micro_batch_size=1, optimizer="muon", **fields)

@@ -8,17 +8,17 @@ from typing import NamedTuple
 
 import pytest
 
-from fwplan.budget import available_bytes
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
+from fwplan.estimators.levels import available_bytes
 from fwplan.estimators.quality import FINEWEB_OFFSET, MOST_EPOCHS, repeated_loss
+from fwplan.estimators.recipe import eval_batches, eval_interval, tokens_per_step
 from fwplan.estimators.speed import middle, model_flops
+from fwplan.machine.target import named_gpu, nominal_gpu
 from fwplan.planning import space
 from fwplan.planning.choose import LARGEST_TOKENS_PER_PARAMETER, LEAST_TOKENS_PER_PARAMETER, LOSS_TOLERANCE
 from fwplan.planning.request import FASTEST_SLACK, Request
 from fwplan.planning.search import search
-from fwplan.recipe import eval_batches, eval_interval, tokens_per_step
 from fwplan.spec import DataSpec
-from fwplan.target import named_gpu, nominal_gpu
 from fwplan.units import GIB
 
 

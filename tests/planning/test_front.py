@@ -1,15 +1,15 @@
 import pytest
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET
+from fwplan.estimators.recipe import EVALUATION_SHARE
+from fwplan.machine.target import Target, nominal_gpu
 from fwplan.planning.choose import LEAST_TOKENS_PER_PARAMETER
 from fwplan.planning.front import point_of
 from fwplan.planning.request import Request
 from fwplan.planning.rivals import rivals
 from fwplan.planning.search import search
-from fwplan.recipe import EVALUATION_SHARE
 from fwplan.spec import DeviceSpec
-from fwplan.target import Target, nominal_gpu
 from fwplan.units import GIB
 
 

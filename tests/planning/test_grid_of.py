@@ -6,14 +6,14 @@ import itertools
 
 import pytest
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.speed import middle
-from fwplan.measurement import Measurement
+from fwplan.learning.measurement import Measurement
+from fwplan.machine.target import Target, named_gpu
 from fwplan.planning import space
 from fwplan.planning.grid import grid_of
 from fwplan.planning.request import Request
 from fwplan.spec import DeviceSpec
-from fwplan.target import Target, named_gpu
 from fwplan.units import GIB, MIB
 
 CARD = named_gpu("RTX 4070")

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fwplan.estimators.quality import effective_parameters, effective_tokens, repeated_loss
+from fwplan.estimators.recipe import eval_batches, eval_interval, tokens_per_step
 from fwplan.planning.laws import (
     effective_parameters_many,
     effective_tokens_many,
@@ -13,7 +14,6 @@ from fwplan.planning.laws import (
     tokens_for_loss,
     tokens_per_step_many,
 )
-from fwplan.recipe import eval_batches, eval_interval, tokens_per_step
 
 
 @given(st.lists(st.tuples(st.floats(1e3, 1e13), st.floats(1e9, 1e24)), min_size=1, max_size=9))

@@ -5,10 +5,10 @@ import warnings
 import pytest
 import torch
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
+from fwplan.machine.target import nominal_gpu
 from fwplan.planning.needs import checkpoint_bytes, needs_of
 from fwplan.planning.request import Request
-from fwplan.target import nominal_gpu
 from fwplan.train.checkpoint import Progress, save_checkpoint
 from fwplan.train.step import build_trainer, train_step
 from fwplan.units import GIB, KIB

@@ -4,8 +4,8 @@ import pytest
 
 import fwplan
 from fwplan.errors import FwplanError
-from fwplan.plan import Plan
 from fwplan.planning import space
+from fwplan.planning.plan import Plan
 
 
 @pytest.fixture(autouse=True)

@@ -1,15 +1,15 @@
 import pytest
 
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.quality import FINEWEB_OFFSET
 from fwplan.estimators.speed import middle
+from fwplan.machine.target import Target, named_gpu, nominal_gpu
 from fwplan.planning import space
 from fwplan.planning.request import Request
 from fwplan.planning.search import search
 from fwplan.spec import DataSpec, DeviceSpec
 from fwplan.spec.flat import flat
-from fwplan.target import Target, named_gpu, nominal_gpu
 from fwplan.units import GIB
 
 WEEK = 168.0

@@ -1,10 +1,10 @@
 import pytest
 
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
+from fwplan.machine.target import named_gpu
 from fwplan.planning.solve import largest_that_fits
-from fwplan.render.solve import solve_lines
-from fwplan.target import named_gpu
+from fwplan.view.terminal.solve import solve_lines
 
 RTX_4070 = named_gpu("RTX 4070")
 

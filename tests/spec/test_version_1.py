@@ -7,10 +7,10 @@ import pytest
 
 import fwplan
 from fwplan.errors import FwplanError
-from fwplan.plan import Plan, plan_id
+from fwplan.learning.store import load_measurements
+from fwplan.planning.plan import Plan, plan_id
 from fwplan.spec import RunSpec, parse_spec
 from fwplan.spec.flat import flat
-from fwplan.store import load_measurements
 from fwplan.train.run_dir import SPEC, open_run_dir
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "version_1"

@@ -9,7 +9,7 @@ from statistics import median
 import pytest
 
 from fwplan.allocator.replay import replay
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.memory import estimate_memory
 from fwplan.tracing.bundled import trace_spec
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from fwplan.errors import FwplanError
-from fwplan.measurement import Measurement
+from fwplan.learning.measurement import Measurement
 from fwplan.spec import parse_spec
 from fwplan.train import loop, measure
 from fwplan.train.loop import train

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fwplan.errors import FwplanError
-from fwplan.measuring.result import predict
+from fwplan.learning.result import predict
 from fwplan.spec import DeviceSpec
 from fwplan.train import measure
 from fwplan.train.batches import Batches

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from fwplan.devices.gpu import Gpu
-from fwplan.measuring.result import predict
+from fwplan.learning.result import predict
+from fwplan.machine.gpu import Gpu
 from fwplan.spec import DeviceSpec
 from fwplan.train import footing, measure_one
 from fwplan.train.about_device import about

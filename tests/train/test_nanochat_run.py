@@ -2,9 +2,9 @@
 
 import pytest
 
-from fwplan.estimation import estimate
+from fwplan.estimation.estimate import estimate
 from fwplan.estimators.memory import estimate_memory
-from fwplan.fixes import fixes
+from fwplan.planning.fixes import fixes
 from fwplan.spec import DeviceSpec
 from fwplan.tracing.bundled import trace_spec
 

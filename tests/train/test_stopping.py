@@ -12,7 +12,7 @@ import time
 import pytest
 
 from fwplan.errors import FwplanError
-from fwplan.plan import run_directory
+from fwplan.planning.plan import run_directory
 from fwplan.spec import DataSpec
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there are no such signals")

@@ -9,9 +9,9 @@ import sys
 import pytest
 import torch
 
-from fwplan.devices.cpu import detect_cpu
 from fwplan.errors import ExitCode, FwplanError
-from fwplan.target import this_cpu
+from fwplan.machine.cpu import detect_cpu
+from fwplan.machine.target import this_cpu
 from fwplan.train import device
 from fwplan.train.device import check_supported, clear_errors, device_name, resolve_device
 from fwplan.train.precision import set_matmul_precision

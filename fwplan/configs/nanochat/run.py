@@ -37,9 +37,7 @@ _MUON: Mapping[str, Value] = {
     "beta1": 0.8,
     "beta2": 0.95,
 }
-_MUON_IS_ITS_OWN = (
-    "its Muon is its own, over stacks of matrices of one shape, which the step copies; torch's, one by one, is counted"
-)
+_STACKS = "torch's Muon is counted: nanochat's own steps all matrices of a shape at once, in stacks that it copies"
 _RATE_OF_THE_REST = "embeddings, head and factors have a rate each: the head's is taken for all"
 
 
@@ -93,8 +91,8 @@ def built(said: Settings, path: str) -> Nanochat:
 
 def always(reading: Reading) -> Settings:
     """Return what nanochat and what is made from it do whatever they are told."""
-    reading.uncounted.append("its own Muon")
-    reading.notes += [_MUON_IS_ITS_OWN, _RATE_OF_THE_REST]
+    reading.uncounted.append("Muon's stacks")
+    reading.notes += [_STACKS, _RATE_OF_THE_REST]
     return {name: Setting(name, value, origin="default") for name, value in {**_ALWAYS, **_MUON}.items()}
 
 

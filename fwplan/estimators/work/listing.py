@@ -9,19 +9,19 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from fwplan.estimators.dtypes import INT64
-from fwplan.estimators.tape.attention import STATISTICS
-from fwplan.estimators.tape.eager import Eager
-from fwplan.estimators.tape.size import ONE
-from fwplan.estimators.tape.tape import Node, Tape, Tensor
+from fwplan.tape.attention import STATISTICS
+from fwplan.tape.dtypes import INT64
+from fwplan.tape.eager import Eager
+from fwplan.tape.size import ONE
+from fwplan.tape.tape import Node, Tape, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fwplan.estimators.dtypes import Dtype
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage
     from fwplan.model.architecture import Sharing
+    from fwplan.tape.dtypes import Dtype
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage
 
 OpKind = Literal["pointwise", "view", "weight", "product", "attention"]
 

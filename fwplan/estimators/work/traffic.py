@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from typing import TYPE_CHECKING, NamedTuple
 
-from fwplan.estimators.tape.attention import STATISTICS
-from fwplan.estimators.tape.size import ZERO, Size
-from fwplan.estimators.tape.tape import numel
 from fwplan.estimators.work.listing import of_tokens
+from fwplan.tape.attention import STATISTICS
+from fwplan.tape.size import ZERO, Size
+from fwplan.tape.tape import numel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from fwplan.estimators.tape.tape import Storage, Tensor
     from fwplan.estimators.work.listing import Op
+    from fwplan.tape.tape import Storage, Tensor
 
 
 class Traffic(NamedTuple):

@@ -10,22 +10,22 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwplan.estimators.dtypes import DTYPES, INT64
-from fwplan.estimators.tape.matrix import arithmetic
-from fwplan.estimators.tape.size import ONE, ZERO, size
-from fwplan.estimators.tape.step import DIMS, B, T
+from fwplan.estimators.moments.matrix import arithmetic
+from fwplan.estimators.moments.step import DIMS, B, T
 from fwplan.estimators.work.listing import Listed, Listing
 from fwplan.estimators.work.traffic import eager, fused
 from fwplan.model.architecture import Dims
+from fwplan.tape.dtypes import DTYPES, INT64
+from fwplan.tape.size import ONE, ZERO, size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Leaf, Tensor
     from fwplan.estimators.work.listing import Attention, Product
     from fwplan.estimators.work.traffic import Traffic
     from fwplan.model.architecture import Architecture, Block, Shapes
+    from fwplan.tape.size import Size
+    from fwplan.tape.tape import Leaf, Tensor
 
 
 class Numbers(NamedTuple):

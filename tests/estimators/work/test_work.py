@@ -5,9 +5,7 @@ from math import prod
 import numpy as np
 import pytest
 
-from fwplan.estimators.dtypes import BFLOAT16, FLOAT32, INT64
 from fwplan.estimators.speed import model_per_token
-from fwplan.estimators.tape.size import letter
 from fwplan.estimators.work.listing import Listed, Listing
 from fwplan.estimators.work.traffic import eager, fused
 from fwplan.estimators.work.work import work_of
@@ -15,6 +13,8 @@ from fwplan.model.gpt2 import GPT2
 from fwplan.model.llama import Llama
 from fwplan.model.nanochat import Nanochat
 from fwplan.model.pythia import Pythia
+from fwplan.tape.dtypes import BFLOAT16, FLOAT32, INT64
+from fwplan.tape.size import letter
 
 B, T, C = (letter(name) for name in "BTC")
 SMALL = {"n_layer": 3, "n_head": 2, "n_embd": 8, "vocab_size": 100, "context_length": 16}

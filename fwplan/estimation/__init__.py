@@ -1,0 +1,1 @@
+"""A spec, a device and what past runs taught become an Estimate: one run, or arrays of many."""
