@@ -17,7 +17,7 @@ from fwplan.units import GIB
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from fwplan.spec import Dtype
+    from fwplan.fields import Dtype
 
 SEED = 20_240
 LARGEST_PEAK = 3 * GIB

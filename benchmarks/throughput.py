@@ -69,9 +69,8 @@ def _row(case: dict[str, Any], *, fitted: bool) -> ThroughputRow:
 def _interval(spec: RunSpec, card: str) -> tuple[float, float]:
     model, train = spec.model, spec.train
     return many_step_seconds(
-        model, train, hardware(train, named_gpu(card)), B=train.micro_batch_size, C=model.n_embd, L=model.n_layer,
-        T=spec.sequence_length,
-    )  # fmt: skip
+        model, train, hardware(train, named_gpu(card)), model.dims, B=train.micro_batch_size, T=spec.sequence_length
+    )
 
 
 def summary(rows: list[ThroughputRow]) -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Annotated
 from pydantic import Field
 
 from fwplan.estimators.speed import executed_flops, micro_step_flops
-from fwplan.spec import Bytes, Count, RunSpec, Spec
+from fwplan.fields import Bytes, Count, Spec
+from fwplan.spec import RunSpec  # noqa: TC001  # pydantic reads it when the class is made
 
 # What no step of a run is, by far: then somebody wrote into the record, or the clock was set back.
 _MOST_OFF = 10.0  # peak over prediction; formulas are off by tens of percent where they are worst

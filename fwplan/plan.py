@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError
 
 from fwplan import __version__
 from fwplan.errors import ExitCode, FwplanError
+from fwplan.fields import Bytes, Spec
 from fwplan.files import write_json
 from fwplan.json_text import parse_json
-from fwplan.spec import Bytes, RunSpec, Spec, check_version, spec_error
+from fwplan.spec import RunSpec, check_version, spec_error
 
 if TYPE_CHECKING:
     from fwplan.estimation import Estimate

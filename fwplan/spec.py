@@ -8,55 +8,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from fwplan.errors import FwplanError
+from fwplan.fields import Bytes, Count, Dtype, Spec
+from fwplan.model.architectures import AnyArchitecture  # noqa: TC001  # pydantic reads it
+from fwplan.model.gpt2 import GPT2
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 SCHEMA_VERSION = 1
-GPT2_VOCAB = 50_304  # GPT-2's 50,257 tokens rounded up to a multiple of 128, as nanoGPT does: faster matmuls
-
-Count = Annotated[int, Field(ge=1, le=2**53)]
-Bytes = Annotated[int, Field(ge=0, le=2**53)]
-Dtype = Literal["float32", "bfloat16", "float16", "pure_bfloat16"]
-
-
-class Spec(BaseModel):
-    """Base of every spec: immutable, strict about keys and types."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class ModelSpec(Spec):
-    """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
-
-    architecture: Literal["gpt2"] = "gpt2"
-    n_layer: Annotated[int, Field(ge=1, le=1000)]
-    n_head: Annotated[int, Field(ge=1, le=1024)]
-    n_embd: Annotated[int, Field(ge=1, le=2**17)]
-    vocab_size: Annotated[int, Field(ge=2, le=2**24)] = GPT2_VOCAB
-    context_length: Annotated[int, Field(ge=1, le=2**24)] = 1024
-    bias: bool = False
-    tied_embeddings: bool = True
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    @model_validator(mode="after")
-    def _heads_divide_width(self) -> Self:
-        if self.n_embd % self.n_head:
-            below = [h for h in range(1, self.n_head) if self.n_embd % h == 0]
-            above = (
-                next(h for h in range(self.n_head + 1, self.n_embd + 1) if self.n_embd % h == 0)
-                if (self.n_head < self.n_embd)
-                else self.n_embd
-            )
-            options = " or ".join(str(h) for h in dict.fromkeys((*below[-1:], above)))
-            raise ValueError(
-                f"n_embd {self.n_embd} is not divisible by n_head {self.n_head}: "
-                f"this model cannot be built; n_head {options} would divide it"
-            )
-        return self
+ModelSpec = GPT2  # its name where there was no other architecture
 
 
 class TrainSpec(Spec):
@@ -139,7 +102,7 @@ class RunSpec(Spec):
     """A whole run: the model, how it is trained, on what data, on what device."""
 
     schema_version: Literal[1] = 1
-    model: ModelSpec
+    model: AnyArchitecture
     train: TrainSpec
     device: DeviceSpec | None = None
     data: DataSpec | None = None

@@ -12,7 +12,7 @@ from fwplan.estimators.overhead import DESKTOP_BYTES
 from fwplan.estimators.roofline import Card
 from fwplan.estimators.speed import PRIOR, GpuHardware, cpu_hardware, family
 from fwplan.matmul_rate import kept_rate
-from fwplan.spec import DeviceSpec, Dtype
+from fwplan.spec import DeviceSpec
 from fwplan.units import GIB, MIB, gib
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from fwplan.devices import Device
     from fwplan.estimators.speed import Hardware
+    from fwplan.fields import Dtype
     from fwplan.spec import RunSpec, TrainSpec
 
 

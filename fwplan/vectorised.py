@@ -11,11 +11,11 @@ from fwplan.budget import device_use
 from fwplan.errors import ExitCode, FwplanError
 from fwplan.estimators.line import phase_totals
 from fwplan.estimators.memory import beside_tensors, compiled_memory_lines, phases_of, relative_error, unsupported
-from fwplan.estimators.parameters import block_parameters, total_parameters
 from fwplan.estimators.sizes import Sizes, sizes
 from fwplan.estimators.tape.evaluate import peaks
 from fwplan.estimators.tape.matrix import moments_of
 from fwplan.estimators.tape.mode import mode_of, numbers
+from fwplan.model.architecture import elements
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def peak_allocated(spec: RunSpec, *, n_layer: Any, n_head: Any, n_embd: Any, mic
 def _eager(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Ints:
     E = spec.train.eval_micro_batch_size or 0
     N = B * spec.sequence_length
-    letters = numbers(spec, L=L, H=H, C=C, B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
+    letters = numbers(spec, spec.model.sized(L, H, C), B=B, E=(B < E) * E, n=np.minimum(_chunk(spec), N))
     beside = sum(line.bytes for line in beside_tensors(spec, letters["P"]))
     found: Ints = peaks(moments_of(mode_of(spec, evaluates=bool((B < E).any()))), letters) + beside
     return found
@@ -113,8 +113,8 @@ def _many(spec: RunSpec, L: Any, H: Any, C: Any, B: Any) -> Sizes:
         H=H,
         L=L,
         n=np.minimum(_chunk(spec), N),
-        P=total_parameters(model, L, C),
-        W=block_parameters(C, bias=model.bias),
+        P=model.parameters(model.sized(L, H, C)),
+        W=elements(model.block(model.sized(L, H, C))),
         positions=model.context_length * C,
         linear=12 * C * C + (9 * C if model.bias else 0),
         K=L - R,

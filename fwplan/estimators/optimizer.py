@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.line import Line
 from fwplan.estimators.phases import EVERY_PHASE, STEP_PHASES, Phase
 from fwplan.estimators.sizes import largest
@@ -34,7 +35,7 @@ def bucket_lines(train: TrainSpec, parameters: int) -> list[Line]:
     """Return what DDP keeps beside the model; torch's ZeroRedundancyOptimizer shards the moments of a model in DDP."""
     if train.parallel not in {"ddp", "zero1"}:
         return []
-    width, dtype = (2, "bfloat16") if train.dtype == "pure_bfloat16" else (4, "float32")
+    dtype, width = DTYPES[train.dtype][0]
     return [Line(
         "DDP buckets", width * parameters, None, dtype, EVERY_PHASE, "persistent", f"{width}*P",
         "torch DDP keeps a flat copy of the gradients unless gradient_as_bucket_view is set", "prior",

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fwplan.estimators import kernels
-from fwplan.estimators.parameters import total_parameters
+from fwplan.estimators.dtypes import DTYPES
 from fwplan.spec import DEFAULT_LOSS_CHUNK_TOKENS
 
 if TYPE_CHECKING:
-    from fwplan.spec import ModelSpec, TrainSpec
+    from fwplan.model.architecture import Architecture, Dims
+    from fwplan.spec import TrainSpec
 
 
 @dataclass(frozen=True)
@@ -123,23 +124,22 @@ def _head_products(card: Card, N: Any, C: Any, V: int, chunk: int | None, width:
 
 
 def micro_step(
-    model: ModelSpec,
+    model: Architecture,
     train: TrainSpec,
     card: Card,
+    n: Dims,
     *,
     B: Any,
-    C: Any,
-    L: Any,
     T: int,
     known: dict[Any, Any] | None = None,
 ) -> MicroStep:
-    """Return the seconds of one micro-step of this mode, for micro-batch B, width C and depth L (or arrays of them).
+    """Return the seconds of one micro-step of this mode, for micro-batch B and these sizes (or arrays of them).
 
     known keeps the products of the same B and C for modes that share them.
     """
     known = {} if known is None else known
-    N, V = B * T, model.vocab_size
-    p, a = _widths(train)
+    N, C, L, V = B * T, n.C, n.L, n.V
+    p, a = (kind.width for kind in DTYPES[train.dtype])
     rate = product_rate(card, train)
     bandwidth = card.bandwidth * kernels.BANDWIDTH_SHARE
     chunk = None if train.loss == "full" else train.loss_chunk_tokens or DEFAULT_LOSS_CHUNK_TOKENS
@@ -175,16 +175,17 @@ def micro_step(
 
 
 def optimizer_seconds(
-    model: ModelSpec, train: TrainSpec, card: Card, *, C: Any, L: Any, shards: int = 1, ahead: Any = 0.0
+    model: Architecture, train: TrainSpec, card: Card, n: Dims, *, shards: int = 1, ahead: Any = 0.0
 ) -> Any:
     """Return the seconds of clipping, optimizer and clearing gradients: their traffic, or the host's launches.
 
     A host that is `ahead` of the GPU launches a kernel for each tensor while backward still runs.
     """
-    traffic = _widths(train)[0] * total_parameters(model, L, C) * _passes(train) / shards
+    parameters = model.parameters(n)
+    traffic = DTYPES[train.dtype][0].width * parameters * _passes(train) / shards
     if train.optimizer == "adamw_8bit":
-        traffic = traffic + kernels.STATE_8BIT_BYTES * total_parameters(model, L, C) / shards
-    tensors = (12 if model.bias else 6) * L
+        traffic = traffic + kernels.STATE_8BIT_BYTES * parameters / shards
+    tensors = len(model.block(n)) * n.L
     moving, launches = traffic / (card.bandwidth * kernels.BANDWIDTH_SHARE), tensors * kernels.launch_seconds(train)
     if train.optimizer == "adamw_8bit":  # bitsandbytes waits for the GPU after each tensor: neither hides the other
         return moving + tensors * kernels.TENSOR_HOST_SECONDS + launches
@@ -198,7 +199,7 @@ def _passes(train: TrainSpec) -> int:
     return kernels.PASSES[kind][train.optimizer_impl] + (kernels.CLIP_PASSES if train.grad_clip else 0)
 
 
-def _attention(model: ModelSpec, train: TrainSpec, card: Card, rate: float, causal: Any) -> tuple[Any, Any]:
+def _attention(model: Architecture, train: TrainSpec, card: Card, rate: float, causal: Any) -> tuple[Any, Any]:
     """Return the forward and backward seconds of one block's attention; causal is T^2 C over all sequences.
 
     Forward 2 T^2 C FLOPs a sequence (two products, half of them masked), backward 5 (five products). "math" computes
@@ -214,11 +215,6 @@ def _attention(model: ModelSpec, train: TrainSpec, card: Card, rate: float, caus
         scores = causal * model.n_head / model.n_embd / (card.bandwidth * kernels.BANDWIDTH_SHARE)
         return 4.0 * causal / rate + forward * scores, 8.0 * causal / rate + backward * scores
     return (1 + masked) * 2.0 * causal / fused, (1 + masked) * 5.0 * causal / fused
-
-
-def _widths(train: TrainSpec) -> tuple[int, int]:
-    """Return bytes per weight and per element that products take."""
-    return {"float32": (4, 4), "pure_bfloat16": (2, 2)}.get(train.dtype, (4, 2))
 
 
 def _smaller(a: Any, b: int) -> Any:

@@ -5,19 +5,11 @@ from __future__ import annotations
 from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from fwplan.estimators.parameters import block_parameters, count_parameters
+from fwplan.estimators.dtypes import DTYPES
+from fwplan.model.architecture import elements
 
 if TYPE_CHECKING:
     from fwplan.spec import RunSpec
-
-# Bytes per element: of weights (p), of the residual stream (r), of what matmuls take and give (a).
-_WIDTHS = {"float32": (4, 4, 4), "bfloat16": (4, 4, 2), "float16": (4, 4, 2), "pure_bfloat16": (2, 2, 2)}
-_NAMES = {
-    "float32": ("float32", "float32", "float32"),
-    "bfloat16": ("float32", "float32", "bfloat16"),
-    "float16": ("float32", "float32", "float16"),
-    "pure_bfloat16": ("bfloat16", "bfloat16", "bfloat16"),
-}
 
 
 class Sizes(NamedTuple):  # made for every estimate: a frozen dataclass takes 5 us longer
@@ -84,8 +76,7 @@ def sizes(spec: RunSpec) -> Sizes:
     """Return the spec's Sizes. A spec without a device is sized for CUDA."""
     model, train = spec.model, spec.train
     C, L = model.n_embd, model.n_layer
-    p, r, a = _WIDTHS[train.dtype]
-    p_dtype, r_dtype, a_dtype = _NAMES[train.dtype]
+    weights, products = DTYPES[train.dtype]
     evaluated = _evaluated_tokens(spec)
     every = train.checkpoint_every if train.checkpointing == "block" else 0
     R = -(-L // every) if every else 0
@@ -98,19 +89,19 @@ def sizes(spec: RunSpec) -> Sizes:
         L=L,
         V=model.vocab_size,
         n=spec.loss_chunk_tokens,
-        P=count_parameters(model).total,
-        W=block_parameters(C, bias=model.bias),
+        P=model.parameters(model.dims),
+        W=elements(model.block(model.dims)),
         positions=model.context_length * C,
         linear=12 * C * C + (9 * C if model.bias else 0),
-        p=p,
-        r=r,
-        a=a,
-        p_dtype=p_dtype,
-        r_dtype=r_dtype,
-        a_dtype=a_dtype,
+        p=weights.width,
+        r=weights.width,  # the residual stream is as wide as the embeddings' weights
+        a=products.width,
+        p_dtype=weights.name,
+        r_dtype=weights.name,
+        a_dtype=products.name,
         K=L - R,
         R=R,
-        autocast=p != a,
+        autocast=weights != products,
         accumulates=train.grad_accum_steps > 1,
         tied=model.tied_embeddings,
         chunked=train.loss == "chunked",

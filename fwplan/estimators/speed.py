@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.parameters import total_parameters
 from fwplan.estimators.roofline import Card, micro_step, optimizer_seconds
 
 if TYPE_CHECKING:
     from fwplan.estimators.kernels import Family
-    from fwplan.spec import ModelSpec, RunSpec, TrainSpec
+    from fwplan.model.architecture import Architecture, Dims
+    from fwplan.spec import RunSpec, TrainSpec
 
 Interval = tuple[float, float]
 
@@ -26,14 +26,14 @@ class Flops:
 
 
 def model_flops(spec: RunSpec) -> Flops:
-    """Return the model FLOPs of a token, a step and the run: (6 M + 12 L C T) per token.
+    """Return the model FLOPs of a token, a step and the run: (6 M + 12 L H D T) per token.
 
     M are the weights that multiply: all but position and, where the head is not tied, token embedding. Source: PaLM
     (Chowdhery et al. 2022, appendix B); attention is not halved for causality. Left out: norms, softmax, GELU, the
     embedding's gather, the optimizer.
     """
     model = spec.model
-    per_token = model_per_token(model, C=model.n_embd, L=model.n_layer, T=spec.sequence_length)
+    per_token = model_per_token(model, model.dims, T=spec.sequence_length)
     per_step = per_token * spec.tokens_per_step
     return Flops(per_token, per_step, None if spec.steps is None else per_step * spec.steps)
 
@@ -41,19 +41,19 @@ def model_flops(spec: RunSpec) -> Flops:
 def executed_flops(spec: RunSpec) -> float:
     """Return the FLOPs that one process runs in a step: its share of model_flops, and checkpointing's forward."""
     model, train = spec.model, spec.train
-    per_token = executed_per_token(model, train, C=model.n_embd, L=model.n_layer, T=spec.sequence_length)
+    per_token = executed_per_token(model, train, model.dims, T=spec.sequence_length)
     return float(per_token * spec.tokens_per_step / train.world_size)
 
 
-def executed_per_token(model: ModelSpec, train: TrainSpec, *, C: Any, L: Any, T: int) -> Any:
-    """Return the FLOPs run for a token by a model of width C and depth L, or arrays of them.
+def executed_per_token(model: Architecture, train: TrainSpec, n: Dims, *, T: int) -> Any:
+    """Return the FLOPs run for a token by a model of these sizes, or arrays of them.
 
-    A recomputed block runs its forward again: 24 C^2 + 4 C T per token, a third of its 72 C^2 + 12 C T.
+    A recomputed block runs its forward's products again: 2 an element of its matrices, and 4 H D T.
     """
-    work = model_per_token(model, C=C, L=L, T=T)
+    work = model_per_token(model, n, T=T)
     if train.checkpointing == "none":
         return work
-    return work + -(-L // train.checkpoint_every) * (24 * C * C + 4 * C * T)
+    return work + -(-n.L // train.checkpoint_every) * (2 * model.products(n) + 4 * n.H * n.D * T)
 
 
 def micro_step_flops(spec: RunSpec) -> float:
@@ -61,12 +61,9 @@ def micro_step_flops(spec: RunSpec) -> float:
     return executed_flops(spec) / spec.train.grad_accum_steps
 
 
-def model_per_token(model: ModelSpec, *, C: Any, L: Any, T: int) -> Any:
-    """Return the model FLOPs of a token for width C and depth L, or arrays of them."""
-    multiplied = total_parameters(model, L, C) - model.context_length * C
-    if not model.tied_embeddings:
-        multiplied = multiplied - model.vocab_size * C
-    return 6 * multiplied + 12 * L * C * T
+def model_per_token(model: Architecture, n: Dims, *, T: int) -> Any:
+    """Return the model FLOPs of a token for these sizes, or arrays of them."""
+    return 6 * model.multiplied(n) + 12 * n.L * n.H * n.D * T
 
 
 @dataclass(frozen=True)
@@ -126,29 +123,26 @@ def cpu_hardware(train: TrainSpec, matmul_flops: float) -> CpuHardware:
 def step_seconds(spec: RunSpec, hardware: Hardware) -> Interval:
     """Return the least and the most seconds that one optimizer step takes."""
     model, train = spec.model, spec.train
-    low, high = many_step_seconds(
-        model, train, hardware, B=train.micro_batch_size, C=model.n_embd, L=model.n_layer, T=spec.sequence_length
-    )
+    low, high = many_step_seconds(model, train, hardware, model.dims, B=train.micro_batch_size, T=spec.sequence_length)
     return float(low), float(high)
 
 
 def many_step_seconds(
-    model: ModelSpec, train: TrainSpec, hardware: Hardware, *, B: Any, C: Any, L: Any, T: int
+    model: Architecture, train: TrainSpec, hardware: Hardware, n: Dims, *, B: Any, T: int
 ) -> tuple[Any, Any]:
-    """Return step_seconds of runs of this mode, of micro-batch B, width C and depth L: numbers, or arrays of them."""
-    low, high = step_parts(model, train, hardware, B=B, C=C, L=L, T=T)
+    """Return step_seconds of runs of this mode, of micro-batch B and these sizes: numbers, or arrays of them."""
+    low, high = step_parts(model, train, hardware, n, B=B, T=T)
     accumulation = train.grad_accum_steps
     return accumulation * low[0] + low[1], accumulation * high[0] + high[1]
 
 
 def step_parts(
-    model: ModelSpec,
+    model: Architecture,
     train: TrainSpec,
     hardware: Hardware,
+    n: Dims,
     *,
     B: Any,
-    C: Any,
-    L: Any,
     T: int,
     known: dict[Any, Any] | None = None,
 ) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -160,15 +154,15 @@ def step_parts(
         shards = train.world_size if train.parallel in {"zero1", "fsdp"} else 1
 
         def parts(card: Card) -> tuple[Any, Any]:
-            micro = micro_step(model, train, card, B=B, C=C, L=L, T=T, known=known)
-            return micro.seconds, optimizer_seconds(model, train, card, C=C, L=L, shards=shards, ahead=micro.ahead)
+            micro = micro_step(model, train, card, n, B=B, T=T, known=known)
+            return micro.seconds, optimizer_seconds(model, train, card, n, shards=shards, ahead=micro.ahead)
 
         fast = parts(hardware.fast)
         slow = fast if hardware.slow == hardware.fast else parts(hardware.slow)
         low, high = hardware.factor
         return (low * fast[0], low * fast[1]), (high * slow[0], high * slow[1])
     tokens = 1.0 * B * T
-    work = tokens * executed_per_token(model, train, C=C, L=L, T=T)
+    work = tokens * executed_per_token(model, train, n, T=T)
     least_rate, most_rate = hardware.flops_per_second
     logits = tokens * model.vocab_size
     least, most = (logits * seconds for seconds in hardware.logit_seconds)

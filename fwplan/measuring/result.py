@@ -7,8 +7,9 @@ from typing import Literal, TypeAlias
 
 from fwplan.budget import device_use
 from fwplan.estimators.memory import estimate_memory, unsupported
+from fwplan.fields import Bytes, Count, Spec
 from fwplan.measurement import Measurement  # noqa: TC001  # pydantic reads it when the class is made
-from fwplan.spec import Bytes, Count, RunSpec, Spec
+from fwplan.spec import RunSpec  # noqa: TC001  # pydantic reads it when the class is made
 
 Status: TypeAlias = Literal["measured", "oom", "timeout", "failed"]
 

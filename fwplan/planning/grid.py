@@ -9,7 +9,6 @@ import numpy as np
 
 from fwplan.calibration import on_device
 from fwplan.estimators.memory import bytes_above
-from fwplan.estimators.parameters import total_parameters
 from fwplan.estimators.speed import model_per_token, step_parts
 from fwplan.planning.learned import needed_bytes, time_ratio
 from fwplan.target import hardware
@@ -64,7 +63,8 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
     planes = zip(*(_plane(space, mode, target, here, known) for mode in space.modes), strict=True)
     need, micro, optimizer = (np.stack(arrays) for arrays in planes)
     model = space.modes[0].model
-    total = total_parameters(model, space.L, space.C)
+    dims = model.sized(space.L, space.H, space.C)
+    total = model.parameters(dims)
     speed = hardware(space.modes[0].train, target)
     return Grid(
         space,
@@ -72,9 +72,9 @@ def grid_of(space: Space, target: Target, past: Sequence[Measurement]) -> Grid:
         np.array([_cost(mode.train) for mode in space.modes])[:, None, None] * np.ones(need.shape),
         micro,
         optimizer,
-        parameters=total - model.context_length * space.C,
+        parameters=total - model.positions(dims),
         total_parameters=total,
-        flops_per_token=model_per_token(model, C=space.C, L=space.L, T=model.context_length),
+        flops_per_token=model_per_token(model, dims, T=model.context_length),
         watts=speed.watts if speed else None,
     )
 
@@ -115,7 +115,8 @@ def _seconds(space: Space, mode: RunSpec, speed: Hardware | None, known: dict[An
     shape = (space.L.size, space.B.size)
     if speed is None:
         return np.full(shape, np.nan), np.full(shape, np.nan)
-    B, C, L = 1.0 * space.B, 1.0 * space.C, 1.0 * space.L  # seconds are: numpy is slow where integers meet them
-    low, high = step_parts(mode.model, mode.train, speed, B=B, C=C, L=L, T=mode.sequence_length, known=known)
+    # floats as seconds are: numpy is slow where integers meet them
+    dims = mode.model.sized(1.0 * space.L, 1.0 * space.H, 1.0 * space.C)
+    low, high = step_parts(mode.model, mode.train, speed, dims, B=1.0 * space.B, T=mode.sequence_length, known=known)
     micro, optimizer = (np.sqrt(a * b) * np.ones(shape) for a, b in zip(low, high, strict=True))
     return micro, optimizer

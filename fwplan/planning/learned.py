@@ -122,7 +122,8 @@ def time_ratio(
         return 1.0
     ratios = [m.step_seconds / _expected(m, speed, known) for m in alike]
     T = mode.sequence_length
-    work = executed_per_token(mode.model, mode.train, C=space.C, L=space.L, T=T) * (1.0 * space.B * T)
+    dims = mode.model.sized(space.L, space.H, space.C)
+    work = executed_per_token(mode.model, mode.train, dims, T=T) * (1.0 * space.B * T)
     seen = _Seen(_within(work, [m.micro_step_flops for m in alike], COMPARABLE_FLOPS), ratios)
     ratio = np.ones(work.shape)
     found = seen.at(seen.anywhere)

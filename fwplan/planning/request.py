@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from fwplan.spec import GPT2_VOCAB
+from fwplan.fields import GPT2_VOCAB
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -33,7 +33,7 @@ def test_arrays_are_the_scalars(run_spec):
     card = hardware(spec.train, RTX_4070)
     rows = [(1, 256, 4), (8, 768, 12), (32, 1024, 7)]
     B, C, L = (np.array(column) for column in zip(*rows, strict=True))
-    low, high = many_step_seconds(spec.model, spec.train, card, B=B, C=C, L=L, T=1024)
+    low, high = many_step_seconds(spec.model, spec.train, card, spec.model.sized(L, 1, C), B=B, T=1024)
     for i, (batch, width, depth) in enumerate(rows):
         one = run_spec(
             n_layer=depth, n_embd=width, n_head=width // 64 if width % 64 == 0 else 1, micro_batch_size=batch,
@@ -51,7 +51,7 @@ def test_the_last_wave_of_tiles_costs_as_much_as_a_full_one(run_spec):
 
 def test_a_small_micro_batch_waits_for_the_host(run_spec):
     spec = run_spec(vocab_size=256)
-    step = micro_step(spec.model, spec.train, _card(spec.train), B=1, C=256, L=12, T=64)
+    step = micro_step(spec.model, spec.train, _card(spec.train), spec.model.sized(12, 4, 256), B=1, T=64)
     assert step.seconds == step.host
 
 

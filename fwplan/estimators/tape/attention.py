@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from fwplan.estimators.dtypes import BOOL, FLOAT32, INT64
 from fwplan.estimators.tape.size import Size, expression
-from fwplan.estimators.tape.tape import BOOL, FLOAT32, INT64, Tensor
+from fwplan.estimators.tape.tape import Tensor
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.eager import Eager

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape.size import ONE, Size, letter
@@ -21,16 +21,9 @@ if TYPE_CHECKING:
 
     from fwplan.estimators.tape.eager import Eager
     from fwplan.estimators.tape.tape import Leaf, Tensor
-    from fwplan.model.gpt2 import Shapes
+    from fwplan.model.architecture import Block, Shapes
 
 Recompute = Literal["none", "every block", "every n-th block"]
-
-
-class Run(Protocol):
-    """A block's forward, with the weights of one of them."""
-
-    def __call__(self, x: Tensor, w: Mapping[str, Leaf], /) -> Tensor:
-        """Return the block's output."""
 
 
 L, g, k, A = (letter(name) for name in "LgkA")
@@ -87,7 +80,7 @@ def stack(ops: Eager, shapes: Shapes, recompute: Recompute) -> tuple[Stretch, ..
     )
 
 
-def run_blocks(ops: Eager, stretches: tuple[Stretch, ...], block: Run, embed: Callable[[], Tensor]) -> Tensor:
+def run_blocks(ops: Eager, stretches: tuple[Stretch, ...], embed: Callable[[], Tensor], block: Block) -> Tensor:
     """Return the top block's output; backward goes through the same blocks the other way, phase by phase.
 
     One loop and one x, as a model's own forward has: whoever else held x would keep it alive.
@@ -128,7 +121,7 @@ def _in_order(parts: tuple[One | Many, ...]) -> Iterator[One | Many]:
             yield part
 
 
-def _run(ops: Eager, part: One, block: Run, x: Tensor) -> Tensor:
+def _run(ops: Eager, part: One, block: Block, x: Tensor) -> Tensor:
     def run(x: Tensor) -> Tensor:
         return block(x, part.weights)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.dtypes import FLOAT32
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape.size import ONE, letter
-from fwplan.estimators.tape.tape import FLOAT32
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.size import Size

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from fwplan.estimators.dtypes import BOOL, FLOAT32, INT64
 from fwplan.estimators.tape import attention
 from fwplan.estimators.tape.size import expression
-from fwplan.estimators.tape.tape import BOOL, FLOAT32, INT64, Recomputed, Tensor
+from fwplan.estimators.tape.tape import Recomputed, Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from fwplan.estimators.dtypes import Dtype
     from fwplan.estimators.tape.size import Size
-    from fwplan.estimators.tape.tape import Backward, Dtype, Gradients, Kept, Leaf, Shape, Storage, Tape
+    from fwplan.estimators.tape.tape import Backward, Gradients, Kept, Leaf, Shape, Storage, Tape
 
 _SORTED_FROM = 3072  # ids: more are sorted first, aten/src/ATen/native/cuda/Embedding.cu
 RESIDUAL = "residual stream"

@@ -18,6 +18,7 @@ from fwplan.estimators.phases import PASSING, Phase
 from fwplan.estimators.tape.size import Monomial, Size, written
 from fwplan.estimators.tape.step import record
 from fwplan.estimators.tape.tape import numel
+from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,7 +90,7 @@ class Moments:
         return tuple(dict.fromkeys(count for row in self.runs for count in row))
 
 
-LETTERS = ("B", "T", "N", "C", "H", "V", "S", "L", "P", "E", "n", "g", "k", "A")
+LETTERS = (*Dims._fields, "B", "T", "N", "P", "E", "n", "g", "k", "A")
 
 
 def arithmetic(results: Sequence[str]) -> Callable[..., tuple[Any, ...]]:

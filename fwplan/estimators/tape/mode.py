@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.parameters import total_parameters
+from fwplan.estimators.dtypes import DTYPES
 from fwplan.estimators.tape.optimizer import Optimizer
-from fwplan.estimators.tape.step import DTYPES, Mode
+from fwplan.estimators.tape.step import Mode
 
 if TYPE_CHECKING:
     from fwplan.estimators.tape.attention import Kernel
     from fwplan.estimators.tape.blocks import Recompute
+    from fwplan.model.architecture import Dims
     from fwplan.spec import RunSpec
 
 
@@ -22,12 +23,10 @@ def mode_of(spec: RunSpec, *, evaluates: bool, trains: bool = True) -> Mode:
         evaluates: whether an evaluation counts, since its micro-batch is larger than a training step's.
         trains: whether it trains at all.
     """
-    model, train = spec.model, spec.train
+    train = spec.train
     return Mode(
+        model=spec.model.structure,
         precision=train.dtype,
-        bias=model.bias,
-        tied=model.tied_embeddings,
-        dropout=model.dropout > 0,
         kernel=_kernel(spec),
         loss=train.loss,
         returns_logits=train.returns_logits,
@@ -63,23 +62,19 @@ def _recompute(spec: RunSpec) -> Recompute:
 def numbers_of(spec: RunSpec) -> dict[str, int]:
     """Return what the letters stand for in a run.
 
-    B micro-batch, T sequence, N = B*T, C width, H heads, V vocabulary, S longest context, L blocks, P parameters,
-    E micro-batch of an evaluation, n tokens of a chunk of the loss; where every n-th block is recomputed, g groups of
-    blocks, k in each that keep what they computed, A of these in the top group.
+    Those of Dims; B micro-batch, T sequence, N = B*T, P parameters, E micro-batch of an evaluation, n tokens of a chunk
+    of the loss; where every n-th block is recomputed, g groups of blocks, k in each that keep what they computed, A of
+    these in the top group.
     """
-    model, train = spec.model, spec.train
+    train = spec.train
     evaluated = train.eval_micro_batch_size or train.micro_batch_size
-    return numbers(
-        spec, L=model.n_layer, H=model.n_head, C=model.n_embd, B=train.micro_batch_size, E=evaluated,
-        n=spec.loss_chunk_tokens,
-    )  # fmt: skip
+    return numbers(spec, spec.model.dims, B=train.micro_batch_size, E=evaluated, n=spec.loss_chunk_tokens)
 
 
-def numbers(spec: RunSpec, *, L: Any, H: Any, C: Any, B: Any, E: Any, n: Any) -> dict[str, Any]:
+def numbers(spec: RunSpec, dims: Dims, *, B: Any, E: Any, n: Any) -> dict[str, Any]:
     """Return the same of runs like spec, but of other sizes: numbers, or arrays of them."""
-    T, every = spec.sequence_length, spec.train.checkpoint_every
-    return {
-        "B": B, "T": T, "N": B * T, "C": C, "H": H, "V": spec.model.vocab_size, "S": spec.model.context_length, "L": L,
-        "P": total_parameters(spec.model, L, C), "E": E, "n": n, "g": -(-L // every), "k": every - 1,
-        "A": (L - 1) % every,
+    T, every, L = spec.sequence_length, spec.train.checkpoint_every, dims.L
+    return dims._asdict() | {
+        "B": B, "T": T, "N": B * T, "P": spec.model.parameters(dims), "E": E, "n": n, "g": -(-L // every),
+        "k": every - 1, "A": (L - 1) % every,
     }  # fmt: skip

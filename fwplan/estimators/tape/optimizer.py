@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from fwplan.estimators.dtypes import FLOAT32, UINT8
 from fwplan.estimators.tape.size import expression, number
-from fwplan.estimators.tape.tape import FLOAT32, UINT8
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -6,42 +6,33 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
+from fwplan.estimators.dtypes import DTYPES, FLOAT32, INT64
 from fwplan.estimators.phases import Phase
 from fwplan.estimators.tape import optimizer
 from fwplan.estimators.tape.blocks import Recompute, run_blocks, stack
 from fwplan.estimators.tape.chunked import chunked_loss
 from fwplan.estimators.tape.eager import Eager
 from fwplan.estimators.tape.size import letter
-from fwplan.estimators.tape.tape import FLOAT32, INT64, Dtype, Tape
-from fwplan.model import gpt2
+from fwplan.estimators.tape.tape import Tape
+from fwplan.model.architecture import Dims
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
     from fwplan.estimators.tape.attention import Kernel
     from fwplan.estimators.tape.optimizer import Optimizer
-    from fwplan.estimators.tape.tape import Event, Leaf, Shape, Tensor
-    from fwplan.spec import Dtype as Precision
+    from fwplan.estimators.tape.tape import Event, Shape, Tensor
+    from fwplan.fields import Dtype as Precision
+    from fwplan.model.architecture import Architecture, Names
 
-B, T, C, H, V, S, E = (letter(name) for name in "BTCHVSE")
-BFLOAT16, FLOAT16 = Dtype("bfloat16", 2), Dtype("float16", 2)
-# Of weights, gradients and moments; and of what matrix products take and give.
-DTYPES: dict[Precision, tuple[Dtype, Dtype]] = {
-    "float32": (FLOAT32, FLOAT32),
-    "bfloat16": (FLOAT32, BFLOAT16),
-    "float16": (FLOAT32, FLOAT16),
-    "pure_bfloat16": (BFLOAT16, BFLOAT16),
-}
+B, T, V, E = (letter(name) for name in "BTVE")
+DIMS = Dims(*(letter(name) for name in Dims._fields))
 
 
 @dataclass(frozen=True)
 class Mode:
     """All of a run but its sizes that decides what its tensors are and how long they live."""
 
+    model: Architecture  # its structure, that is without sizes
     precision: Precision
-    bias: bool
-    tied: bool
-    dropout: bool
     kernel: Kernel
     loss: Literal["full", "chunked"]
     returns_logits: bool
@@ -72,11 +63,11 @@ class _Program:
         self.mode = mode
         self.tape = tape = Tape(*DTYPES[mode.precision], cuda=mode.cuda)
         self.ops = Eager(tape, mode.kernel)
-        below, above = gpt2.outer_weights(C, V, S, bias=mode.bias, tied=mode.tied)
-        self.weights = {name: tape.weight(shape) for name, shape in below.items()}
-        self.blocks = stack(self.ops, gpt2.block_weights(C, bias=mode.bias), mode.recompute)
-        self.weights |= {name: tape.weight(shape) for name, shape in above.items()}
-        self.head = self.weights["trunk.wte.weight" if mode.tied else "lm_head.weight"]
+        model = mode.model
+        self.weights = {name: tape.weight(shape) for name, shape in model.below(DIMS).items()}
+        self.blocks = stack(self.ops, model.block(DIMS), mode.recompute)
+        self.weights |= {name: tape.weight(shape) for name, shape in model.above(DIMS).items()}
+        self.head = self.weights[model.embedding if model.tied_embeddings else model.head]
         self.state = optimizer.state(tape, mode.optimizer) if mode.trains else []  # it is made in the first step
         self.held: list[Tensor] = []
         if mode.keeps_logits:
@@ -132,9 +123,8 @@ class _Program:
 
     def _nanogpt_forward(self, idx: Tensor, phase: Phase) -> Tensor:
         """Run the forward of nanoGPT's model.py: what has a name lives to its end, the logits perhaps longer."""
-        named: list[Tensor] = []
-        x = self._trunk(idx, partial(gpt2.nanogpt_embed, named=named))
-        self.tape.phase = phase
+        names: Names = []
+        x = self._hidden(idx, phase, names)
         logits = self._logits(x)
         loss = self.ops.cross_entropy(logits)
         if self.mode.keeps_logits:
@@ -146,22 +136,11 @@ class _Program:
         logits = self.ops.linear(hidden, self.head, keeps="head input", makes="logits")
         return self.ops.watch(logits, lambda: self.tape.set_phase(Phase.HEAD_BACKWARD))
 
-    def _hidden(self, idx: Tensor, phase: Phase) -> Tensor:
-        hidden = self._trunk(idx, partial(gpt2.embed, named=[]))
+    def _hidden(self, idx: Tensor, phase: Phase, names: Names | None = None) -> Tensor:
+        blocks = partial(run_blocks, self.ops, self.blocks)
+        hidden = self.mode.model.hidden(self.ops, idx, self.weights, DIMS, blocks, names=names)
         self.tape.phase = phase
         return hidden
-
-    def _trunk(self, idx: Tensor, embed: Callable[..., Tensor]) -> Tensor:
-        """Return the head's input (B, T, C)."""
-        ops, dropout = self.ops, float(self.mode.dropout)
-
-        def embedded() -> Tensor:
-            return embed(ops, idx, self.weights, dropout=dropout)
-
-        def block(x: Tensor, w: Mapping[str, Leaf]) -> Tensor:
-            return gpt2.block(ops, x, w, n_head=H, dropout=dropout)
-
-        return gpt2.final_norm(ops, run_blocks(ops, self.blocks, block, embedded), self.weights)
 
 
 HELD = "logits held by the caller"

@@ -18,17 +18,9 @@ from fwplan.estimators.tape.size import ONE, ZERO, Size
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from fwplan.estimators.dtypes import Dtype
+
 Shape = tuple[Size, ...]
-
-
-class Dtype(NamedTuple):
-    """The type of an element: its name, as torch's, and its bytes."""
-
-    name: str
-    width: int
-
-
-FLOAT32, INT64, BOOL, UINT8 = Dtype("float32", 4), Dtype("int64", 8), Dtype("bool", 1), Dtype("uint8", 1)
 
 
 class Kind(NamedTuple):
