@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.effort import Weights
 from fwplan.estimators.roofline import Rates, micro_step, optimizer_seconds
 from fwplan.estimators.work.work import work_of
+from fwplan.optimizers.effort import Weights
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:
@@ -163,13 +163,12 @@ def step_parts(
 
     known keeps matrix products from one mode to the next, where the same arrays are asked for in many modes.
     """
+    work = work_of(model.structure(T))
+    whole, block = work.weights_of(n), work.of_block(n, compiled=train.compile)
+    matrices = [(outs, ins, times * block.times) for outs, ins, times in block.products]
+    weights = Weights(whole.elements, whole.tensors, matrices)
     if isinstance(hardware, GpuSpeed):
         shards = train.parallel.update_shards
-
-        work = work_of(model.structure(T))
-        whole, block = work.weights_of(n), work.of_block(n, compiled=train.compile)
-        matrices = [(outs, ins, times * block.times) for outs, ins, times in block.products]
-        weights = Weights(whole.elements, whole.tensors, matrices)
 
         def parts(card: Rates) -> tuple[Any, Any]:
             micro = micro_step(work, train, card, n, B=B, T=T, known=known)
@@ -180,11 +179,12 @@ def step_parts(
         low, high = hardware.factor
         return (low * fast[0], low * fast[1]), (high * slow[0], high * slow[1])
     tokens = 1.0 * B * T
-    work = tokens * executed_per_token(model, train, n, T=T)
+    flops = tokens * executed_per_token(model, train, n, T=T)
+    own = 1.0 * sum(2 * times * M * N * K for M, N, K, times in train.optimizer.effort(weights).products)
     least_rate, most_rate = hardware.flops_per_second
     logits = tokens * model.vocab_size
     least, most = (logits * seconds for seconds in hardware.logit_seconds)
-    return (work / most_rate + least, 0.0), (work / least_rate + most, 0.0)
+    return (flops / most_rate + least, own / most_rate), (flops / least_rate + most, own / least_rate)
 
 
 def evaluation_share(spec: RunSpec) -> float:

@@ -60,6 +60,7 @@ HEAD_DIM = 128
 WINDOW_PATTERN = "SSSL"
 TOTAL_BATCH_SIZE = 2**19
 MATRIX_LR = 0.04
+UNEMBEDDING_LR = 0.004
 WEIGHT_DECAY = 0.2
 ADAM_BETAS = (0.8, 0.95)
 DEPTH = 8
@@ -112,10 +113,16 @@ def test_what_the_matrices_multiply_is_counted_as_nanochat_does():
 def test_the_run_follows_from_the_depth():
     train = flat(load_config(NANOCHAT, ["depth=12"]).spec.train)
     assert (train["grad_accum_steps"], train["max_steps"]) == (8, 12 * 110_100_912 // 2**19)  # 2**19 tokens a step
-    assert (train["learning_rate"], train["weight_decay"]) == (0.02, 0.28)  # at the reference nothing is scaled
+    assert (train["learning_rate"], train["min_lr"]) == (
+        0.008,
+        pytest.approx(0.0004),
+    )  # the reference: nothing is scaled
+    assert (train["optimizer.matrix_learning_rate"], train["weight_decay"]) == (0.02, 0.28)
+    assert (train["optimizer"], train["optimizer.adjust"]) == ("muon", "original")
     deeper = flat(load_config(NANOCHAT, ["depth=24", "device_batch_size=16"]).spec.train)
     assert deeper["grad_accum_steps"] == 2**20 // (16 * 2048)
-    assert deeper["learning_rate"] == pytest.approx(0.02 * 2**0.5)
+    assert deeper["optimizer.matrix_learning_rate"] == pytest.approx(0.02 * 2**0.5)
+    assert deeper["learning_rate"] == pytest.approx(0.008)  # twice the batch, twice the width
     assert deeper["weight_decay"] == pytest.approx(0.28 * 2**0.5 * 110_100_912 / 729_810_624)
     assert (deeper["compile"], deeper["tf32"], deeper["grad_clip"], deeper["expandable_segments"]) == (
         True, True, 0.0, True,
@@ -275,9 +282,10 @@ def test_constants_make_the_run(research):
     model, train = loaded.spec.model, flat(loaded.spec.train)
     assert (loaded.kind, model.n_layer, model.n_embd, model.vocab_size) == ("autoresearch", 8, 512, 8192)
     assert (model.context_length, train["micro_batch_size"], train["grad_accum_steps"]) == (2048, 128, 2)
-    assert (train["max_steps"], train["learning_rate"], train["dtype"]) == (None, 0.04, "bfloat16")
+    assert (train["max_steps"], train["dtype"], train["learning_rate"]) == (None, "bfloat16", 0.004)
+    assert (train["optimizer"], train["optimizer.matrix_learning_rate"]) == ("muon", 0.04)
     assert any("300 seconds" in note for note in loaded.notes)
-    assert loaded.lines["model.n_layer"] == 20
+    assert loaded.lines["model.n_layer"] == 21
 
 
 def test_constants_may_be_typed(research):

@@ -6,11 +6,12 @@ import warnings
 import pytest
 import torch
 
-from fwplan.estimators.effort import Weights
 from fwplan.estimators.memory import estimate_memory
 from fwplan.estimators.speed import step_seconds
-from fwplan.machine.target import named_gpu, speed_of
+from fwplan.machine.target import Target, named_gpu, speed_of
+from fwplan.optimizers.effort import Weights
 from fwplan.optimizers.muon import Muon
+from fwplan.spec import DeviceSpec
 from fwplan.tracing.bundled import trace_spec
 from fwplan.train.checkpoint import Progress, load_checkpoint, save_checkpoint
 from fwplan.train.live_memory import measure_live_memory
@@ -172,3 +173,15 @@ def test_its_products_take_their_time(run_spec):
     flops = sum(2 * M * N * K * times for M, N, K, times in effort.products)
     assert flops == 5 * 12 * (4 * (3 + 1 + 4 + 4) + 2 * 4) * 768**3
     assert seconds(optimizer="muon", **fields) > seconds(**fields)
+
+
+def test_a_processor_takes_time_for_them_too(run_spec):
+    target = Target(DeviceSpec(type="cpu"), matmul_flops=1e11)
+
+    def seconds(**fields):
+        spec = _spec(run_spec, "cpu", dtype="float32", **fields)
+        return step_seconds(spec, speed_of(spec.train, target))
+
+    flops = 5 * 3 * (4 * (3 + 1 + 4 + 4) + 2 * 4) * 128**3
+    low, high = (muon - adamw for muon, adamw in zip(seconds(), seconds(optimizer="adamw"), strict=True))
+    assert (low, high) == pytest.approx((flops / 0.85e11, flops / 0.45e11))

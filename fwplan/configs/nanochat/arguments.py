@@ -26,6 +26,7 @@ DEFAULTS: dict[str, Value] = {
     "matrix_lr": 0.02,
     "weight_decay": 0.28,
     "warmup_steps": 40,
+    "unembedding_lr": 0.008,
     "final_lr_frac": 0.05,
     "eval_every": 250,
     "eval_tokens": 80 * 524_288,
@@ -33,7 +34,7 @@ DEFAULTS: dict[str, Value] = {
 }
 # Read by nobody here: rates of what is no matrix, other evaluations, names.
 _HARMLESS = (
-    *("run", "fp8_recipe", "embedding_lr", "unembedding_lr", "scalar_lr", "warmdown_ratio", "core_metric_every"),
+    *("run", "fp8_recipe", "embedding_lr", "scalar_lr", "warmdown_ratio", "core_metric_every"),
     *("core_metric_max_per_task", "sample_every", "save_every", "model_tag"),
 )
 

@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     from fwplan.configs.expressions import Value
 
 _SIZES = ("DEPTH", "ASPECT_RATIO", "HEAD_DIM", "WINDOW_PATTERN", "DEVICE_BATCH_SIZE", "TOTAL_BATCH_SIZE")
-_RATES = {"MATRIX_LR": "learning_rate", "WEIGHT_DECAY": "weight_decay"}
+_RATES = {
+    "MATRIX_LR": "optimizer.matrix_learning_rate",
+    "UNEMBEDDING_LR": "learning_rate",
+    "WEIGHT_DECAY": "weight_decay",
+}
 _PREPARED: dict[str, Value] = {"MAX_SEQ_LEN": 2048, "VOCAB_SIZE": 8192}  # constants of its prepare.py
 # What makes its model, at 228791f.
 MODEL = {

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from fwplan.model.nanochat import Nanochat
 
 REFERENCE_DEPTH = 12  # where nanochat's settings are tuned
+REFERENCE_WIDTH = 768  # C there, for the rates of embeddings and head
 REFERENCE_TOKENS = 2**19  # the batch that is best there
 _BATCH_EXPONENT = 0.383  # of the best batch in the tokens of the run: arxiv.org/abs/2505.13738
 

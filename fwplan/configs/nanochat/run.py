@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from fwplan.configs.nanochat.rules import (
     REFERENCE_DEPTH,
+    REFERENCE_WIDTH,
     Scaled,
     flops_per_token,
     multiplied,
@@ -21,11 +22,23 @@ from fwplan.errors import FwplanError
 from fwplan.model.nanochat import Nanochat
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from fwplan.configs.expressions import Value
     from fwplan.configs.settings import Reading
 
 VOCABULARY = 32_768  # of nanochat's tok_train.py
 # What the scripts do whatever they are told.
-_ALWAYS = {"compile": True, "tf32": True, "grad_clip": 0.0, "expandable_segments": True, "optimizer": "muon"}
+_ALWAYS: Mapping[str, Value] = {"compile": True, "tf32": True, "grad_clip": 0.0, "expandable_segments": True}
+_MUON: Mapping[str, Value] = {
+    "optimizer": "muon",
+    "optimizer.adjust": "original",
+    "optimizer.ns_steps": 5,
+    "beta1": 0.8,
+    "beta2": 0.95,
+}
+_STACKS = "torch's Muon is counted: nanochat's own steps all matrices of a shape at once, in stacks that it copies"
+_RATE_OF_THE_REST = "embeddings, head and factors have a rate each: the head's is taken for all"
 
 
 def settle(reading: Reading, arguments: Settings, top: Settings) -> Settings:
@@ -60,15 +73,15 @@ def shape(arguments: Settings, vocabulary: Setting, path: str) -> Settings:
     }
 
 
-def built(said: Settings, path: str, **changes: Any) -> Nanochat:
+def built(said: Settings, path: str) -> Nanochat:
     """Return the model of these fields.
 
     Raises:
         FwplanError: there is no such model.
     """
-    fields = {name: said[name].value for name in Nanochat.model_fields if name in said}
+    fields: dict[str, Any] = {name: said[name].value for name in Nanochat.model_fields if name in said}
     try:
-        return Nanochat(**(fields | changes))
+        return Nanochat(**fields)
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "n_layer"
@@ -79,8 +92,8 @@ def built(said: Settings, path: str, **changes: Any) -> Nanochat:
 def always(reading: Reading) -> Settings:
     """Return what nanochat and what is made from it do whatever they are told."""
     reading.uncounted.append("Muon's stacks")
-    reading.notes.append("torch's Muon is counted: nanochat's own steps all matrices of a shape at once, in stacks")
-    return {name: Setting(name, value, origin="default") for name, value in _ALWAYS.items()}
+    reading.notes += [_STACKS, _RATE_OF_THE_REST]
+    return {name: Setting(name, value, origin="default") for name, value in {**_ALWAYS, **_MUON}.items()}
 
 
 def trained(reading: Reading, said: Settings, top: Settings) -> Reading:
@@ -137,7 +150,7 @@ def _horizon(arguments: Settings, model: Nanochat, path: str) -> Settings:
         total = replace(total, value=total_batch_size(int(tokens), reference))
     batch = whole(total, path)
     steps = _steps(arguments, model, batch, path)
-    rates = _rates(arguments, scaled(batch, reference / tokens if ratio else 1.0), steps, path)
+    rates = _rates(arguments, scaled(batch, reference / tokens if ratio else 1.0), model.n_embd, steps, path)
     return {"total_batch_size": total, "max_steps": steps} | rates
 
 
@@ -159,13 +172,14 @@ def _steps(arguments: Settings, model: Nanochat, batch: int, path: str) -> Setti
     raise FwplanError("nothing says how long nanochat trains", where=steps.place(path), hint="give num_iterations=1000")
 
 
-def _rates(arguments: Settings, factors: Scaled, steps: Setting, path: str) -> Settings:
-    """Return the rate of the matrices, which is Muon's, and its decay."""
-    rate = arguments["matrix_lr"]
-    peak = number(rate, path) * factors.rates
+def _rates(arguments: Settings, factors: Scaled, C: int, steps: Setting, path: str) -> Settings:
+    """Return the rates of matrices and of the head, which goes with the width's root too, and the decay."""
+    matrices, head = arguments["matrix_lr"], arguments["unembedding_lr"]
+    peak = number(head, path) * factors.rates * (C / REFERENCE_WIDTH) ** -0.5
     decay, least = arguments["weight_decay"], arguments["final_lr_frac"]
     return {
-        "learning_rate": replace(rate, value=peak),
+        "learning_rate": replace(head, value=peak),
+        "optimizer.matrix_learning_rate": replace(matrices, value=number(matrices, path) * factors.rates),
         "min_lr": replace(least, value=peak * number(least, path)),
         "weight_decay": replace(decay, value=number(decay, path) * factors.decay),
         "warmup_steps": _warm_up(arguments, steps, path),
