@@ -18,6 +18,7 @@ benchmarks/compiled_graph.py reads what is saved from the graphs themselves and 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from weakref import ref
 
 from fwplan.tape import attention, fused_attention
 from fwplan.tape.dtypes import BOOL, FLOAT32
@@ -81,12 +82,15 @@ class Fused(Eager):
             sources = [*came, *(kept or ())]
             if kept is not None:
                 kept.clear()
-            alone = sum(like is not None for like in likes) == 1 and not shared
-            over = getattr(came[0], "over", None) or came[0] if alone else None
-            return [
-                None if like is None else tape.unmade(f"gradient: {like[0]}", like[1], like[2], sources, over)
-                for like in likes
-            ]
+            over = None if shared else getattr(came[0], "over", None) or came[0]
+            made: Gradients = []
+            for like in likes:
+                made.append(like and tape.unmade(f"gradient: {like[0]}", like[1], like[2], sources, over))
+                over = None if like else over
+            for gradient in made:  # one kernel writes them all
+                if gradient is not None:
+                    _of(gradient).beside = [ref(_of(other)) for other in made if other not in (None, gradient)]
+            return made
 
         return backward
 
@@ -106,7 +110,7 @@ class Fused(Eager):
         """Return x in another element type, or x."""
         if x.dtype == dtype:
             return x
-        casts = x.storage.casts if isinstance(x.storage, Unmade) else {}
+        casts = x.storage.casts if isinstance(x.storage, Unmade) and x.storage.once else {}
         if dtype not in casts:
             casts[dtype] = self.fused(name, (x.shape, dtype), [x])
         return casts[dtype]

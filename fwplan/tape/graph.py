@@ -17,6 +17,7 @@ from fwplan.tape.tape import Kind, Storage, Tape, Tensor, numel
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from weakref import ref
 
     from fwplan.tape.dtypes import Dtype
     from fwplan.tape.tape import Edge, Leaf, Recomputed, Shape
@@ -31,19 +32,24 @@ class Unmade(Storage):
         shared: more than one kernel reads it: the first one writes it too. Others are computed again by each reader.
         behind: the recomputed block that it is the output of.
         looked_up: it is made of weights alone, by look-up: cheap to compute again, as its look-ups are kept.
+        beside: what the kernel that writes it writes too.
         once: the first kernel that reads it takes it along; what else asks for it in another type gets that one's.
         casts: it in other element types.
         product: its kernel is a matrix product: it runs after the kernel that writes what it takes.
         last: it is computed when all else of the graph is.
     """
 
-    __slots__ = ("behind", "casts", "last", "looked_up", "made", "once", "over", "product", "shared", "sources")
+    __slots__ = (
+        "__weakref__", "behind", "beside", "casts", "last", "looked_up", "made", "once", "over", "product", "shared",
+        "sources",
+    )  # fmt: skip
 
     def __init__(self, tape: Tape, kind: Kind, sources: Iterable[Storage], over: Storage | None = None) -> None:
         self.tape, self.kind, self.count = tape, kind, numel(())
         self.sources, self.over = list(sources), over
         self.made: Storage | None = None
         self.behind: Recomputed | None = None
+        self.beside: list[ref[Unmade]] = []
         self.shared = self.looked_up = self.once = self.product = self.last = False
         self.casts: dict[Dtype, Tensor] = {}
 
@@ -195,6 +201,10 @@ def _plan(storage: Storage, plan: dict[int, Unmade]) -> None:
     for source in storage.sources:
         _plan_shared(source, plan)
     plan[id(storage)] = storage
+    for other in storage.beside:
+        found = other()
+        if found is not None:
+            _plan(found, plan)
 
 
 def _plan_shared(source: Storage, plan: dict[int, Unmade]) -> None:

@@ -80,5 +80,5 @@ def test_the_tokens_of_an_evaluation_are_printed_as_a_number(run_spec):
     spec = run_spec(n_layer=2, micro_batch_size=1, eval_micro_batch_size=64, vocab_size=4096)
     text = "\n".join(printed(estimate(spec, named_gpu("4070"), measurements=[])))
     assert "Peak: evaluation" in text
-    assert "2*64*1024*4096" in text
+    assert "4*2*768*64*1024" in text
     assert "2*8*64*1024" in text
