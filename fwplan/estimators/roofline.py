@@ -13,9 +13,9 @@ from fwplan.spec import defaults
 from fwplan.tape.dtypes import DTYPES
 
 if TYPE_CHECKING:
-    from fwplan.estimators.effort import Effort, Weights
     from fwplan.estimators.work.work import Numbers, Work
     from fwplan.model.architecture import Dims
+    from fwplan.optimizers.effort import Effort, Weights
     from fwplan.spec import TrainSpec
 
 

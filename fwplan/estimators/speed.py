@@ -6,9 +6,9 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from fwplan.estimators.effort import Weights
 from fwplan.estimators.roofline import Rates, micro_step, optimizer_seconds
 from fwplan.estimators.work.work import work_of
+from fwplan.optimizers.effort import Weights
 from fwplan.spec import defaults
 
 if TYPE_CHECKING:

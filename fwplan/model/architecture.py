@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from functools import cache
 from math import prod
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol, Self, TypeVar
 
 from fwplan.fields import GPT2_VOCAB, Context, Heads, Layers, Share, Spec, Vocabulary, Width
 from fwplan.model.growth import Growth
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from fwplan.spec import TrainSpec
+    from fwplan.tape.attention import Sharing
     from fwplan.tape.dtypes import Dtype
     from fwplan.tape.eager import Eager
     from fwplan.tape.tape import Leaf, Tensor
@@ -64,7 +65,6 @@ class Blocks(Protocol):
 
 
 Names = list["Tensor"]
-Sharing = Literal["own", "one", "several"]
 STANDS_FOR: dict[Sharing, tuple[int, int]] = {"own": (1, 1), "one": (2, 1), "several": (4, 2)}  # heads, key-value heads
 
 

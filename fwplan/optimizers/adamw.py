@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fwplan.estimators.effort import Effort
 from fwplan.fields import Share  # noqa: TC001  # pydantic reads it
+from fwplan.optimizers.effort import Effort
 from fwplan.optimizers.optimizer import Implementation, Optimizer, chosen, share_of, trained
 from fwplan.tape.dtypes import FLOAT32
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from fwplan.estimators.effort import Weights
+    from fwplan.optimizers.effort import Weights
     from fwplan.tape.tape import Leaf, Storage, Tape
 
 # Passes over all weights, counted in torch.optim: fused reads weight, gradient and both moments and writes all but the

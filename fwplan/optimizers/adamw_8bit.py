@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.effort import Effort
 from fwplan.fields import Share  # noqa: TC001  # pydantic reads it
+from fwplan.optimizers.effort import Effort
 from fwplan.optimizers.optimizer import Implementation, Optimizer, trained
 from fwplan.tape.dtypes import UINT8
 from fwplan.tape.size import expression, number
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from fwplan.estimators.effort import Weights
+    from fwplan.optimizers.effort import Weights
     from fwplan.tape.size import Size
     from fwplan.tape.tape import Leaf, Storage, Tape
 

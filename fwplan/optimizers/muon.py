@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from fwplan.errors import FwplanError
-from fwplan.estimators.effort import Effort, Weights
 from fwplan.fields import Rate, Share  # noqa: TC001  # pydantic reads them
 from fwplan.optimizers.adamw import AdamW
+from fwplan.optimizers.effort import Effort, Weights
 from fwplan.optimizers.optimizer import Implementation, Optimizer, share_of, trained
 from fwplan.tape.dtypes import BFLOAT16
 from fwplan.tape.size import expression

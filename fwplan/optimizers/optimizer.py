@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from fwplan.estimators.effort import Effort, Weights
+    from fwplan.optimizers.effort import Effort, Weights
     from fwplan.tape.tape import Leaf, Shape, Storage, Tape
 
 Implementation: TypeAlias = Literal["fused", "foreach", "for_loop"]

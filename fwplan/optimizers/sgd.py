@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from fwplan.estimators.effort import Effort
 from fwplan.fields import Share  # noqa: TC001  # pydantic reads it
+from fwplan.optimizers.effort import Effort
 from fwplan.optimizers.optimizer import Implementation, Optimizer, chosen, share_of, trained
 
 if TYPE_CHECKING:
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     import torch
 
-    from fwplan.estimators.effort import Weights
+    from fwplan.optimizers.effort import Weights
     from fwplan.tape.tape import Leaf, Storage, Tape
 
 # Passes over all weights, counted as AdamW's: gradient, weight and momentum (5; 3 without), op by op decay, momentum,

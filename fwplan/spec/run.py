@@ -71,6 +71,11 @@ class RunSpec(Spec):
         return min(defaults.chunk_tokens(self.train), self.tokens_per_micro_batch)
 
     @property
+    def widens_logits(self) -> bool:
+        """Whether the loss is taken of the logits in fp32."""
+        return defaults.loss_dtype(self.train.loss) == "float32"
+
+    @property
     def materialises_scores(self) -> bool:
         """Whether attention holds its scores, (B, H, T, T): "math" does, and on CPU whatever has dropout."""
         on_cpu = self.device is not None and self.device.type == "cpu"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from fwplan.tape.tape import Gradients, Storage, Tape
 
 Kernel = Literal["flash", "efficient", "formula"]
+Sharing = Literal["own", "one", "several"]  # of keys and values: each head its own, all one, or several among them
 STATISTICS = "norm and attention statistics"
 _SCRATCH = "flash attention's backward"
 

@@ -17,7 +17,7 @@ from fwplan.tape.tape import Recomputed, Tensor
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fwplan.model.architecture import Sharing
+    from fwplan.tape.attention import Sharing
     from fwplan.tape.dtypes import Dtype
     from fwplan.tape.size import Size
     from fwplan.tape.tape import Gradients, Leaf, Shape, Tape

@@ -29,7 +29,7 @@ from fwplan.tape.tape import Recomputed, Tensor, shape_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from fwplan.model.architecture import Sharing
+    from fwplan.tape.attention import Sharing
     from fwplan.tape.dtypes import Dtype
     from fwplan.tape.graph import GraphTape
     from fwplan.tape.size import Size

@@ -6,10 +6,10 @@ import warnings
 import pytest
 import torch
 
-from fwplan.estimators.effort import Weights
 from fwplan.estimators.memory import estimate_memory
 from fwplan.estimators.speed import step_seconds
 from fwplan.machine.target import Target, named_gpu, speed_of
+from fwplan.optimizers.effort import Weights
 from fwplan.optimizers.muon import Muon
 from fwplan.spec import DeviceSpec
 from fwplan.tracing.bundled import trace_spec

@@ -25,7 +25,13 @@ if TYPE_CHECKING:
 
 VOCABULARY = 32_768  # of nanochat's tok_train.py
 # What the scripts do whatever they are told.
-_ALWAYS = {"compile": True, "tf32": True, "grad_clip": 0.0, "expandable_segments": True, "optimizer": "muon"}
+_ALWAYS: dict[str, bool | float | str] = {
+    "compile": True,
+    "tf32": True,
+    "grad_clip": 0.0,
+    "expandable_segments": True,
+    "optimizer": "muon",
+}
 
 
 def settle(reading: Reading, arguments: Settings, top: Settings) -> Settings:

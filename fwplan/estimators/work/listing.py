@@ -18,7 +18,7 @@ from fwplan.tape.tape import Node, Tape, Tensor
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from fwplan.model.architecture import Sharing
+    from fwplan.tape.attention import Sharing
     from fwplan.tape.dtypes import Dtype
     from fwplan.tape.size import Size
     from fwplan.tape.tape import Backward, Kept, Kind, Leaf, Shape, Storage

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from fwplan.model.loss import chunked_loss, full_loss
-from fwplan.spec import defaults
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -54,7 +53,7 @@ class Decoder(nn.Module):
         if spec.model.tied_embeddings:
             self.lm_head.weight = self.get_parameter(spec.model.embedding)
         self.loss_chunk_tokens = spec.loss_chunk_tokens if spec.train.loss.name == "chunked" else 0
-        self.widens_logits = defaults.loss_dtype(spec.train.loss) == "float32"
+        self.widens_logits = spec.widens_logits
         self._initialise(spec.model.n_layer)
 
     def _make_head(self, spec: RunSpec) -> nn.Linear:
