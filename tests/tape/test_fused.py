@@ -1,13 +1,13 @@
 """torch.compile's rules on the tape: when a value becomes memory, what is saved, and that nothing is left over."""
 
 import pytest
-from fwplan.estimators.dtypes import BFLOAT16, FLOAT32
-from fwplan.estimators.phases import Phase
 
 from fwplan.estimators.memory import estimate_memory
 from fwplan.spec import RunSpec
+from fwplan.tape.dtypes import BFLOAT16, FLOAT32
 from fwplan.tape.fused import Fused
 from fwplan.tape.graph import GraphTape
+from fwplan.tape.phases import Phase
 from fwplan.tape.size import ONE, ZERO, letter
 
 N, C, F = (letter(name) for name in "NCF")
