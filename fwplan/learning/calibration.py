@@ -135,7 +135,8 @@ _DECIDES = attrgetter(
 
 def mode_of(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides which formula was used: one mode's correction says nothing about another's."""
-    return _DECIDES(spec.train), spec.train.grad_accum_steps > 1, spec.model.dropout > 0
+    model = spec.model
+    return model.architecture, _DECIDES(spec.train), spec.train.grad_accum_steps > 1, model.dropout > 0
 
 
 def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurement, ...]:
@@ -148,8 +149,8 @@ def _timed(spec: RunSpec, measurements: Sequence[Measurement]) -> tuple[Measurem
 
 def kernels_of(spec: RunSpec) -> tuple[object, ...]:
     """Return what decides whose speed says something about whose; TF32 is for fp32 products alone."""
-    train = spec.train
-    return train.dtype, train.tf32 and train.dtype == "float32", train.compile, train.attention, train.parallel.name
+    train, tf32 = spec.train, spec.train.tf32 and spec.train.dtype == "float32"
+    return spec.model.architecture, train.dtype, tf32, train.compile, train.attention, train.parallel.name
 
 
 def _within(a: float, b: float, factor: float) -> bool:

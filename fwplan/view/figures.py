@@ -9,6 +9,7 @@ from fwplan.units import GIB
 
 if TYPE_CHECKING:
     from fwplan.estimators.overhead import Range
+    from fwplan.model.architectures import AnyArchitecture
 
 
 def gib_range(interval: Range) -> str:
@@ -20,6 +21,14 @@ def gib_range(interval: Range) -> str:
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 layer", "2 layers", "1,200 steps"."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+
+
+def shape_text(model: AnyArchitecture) -> str:
+    """Return a model's shape in words; what is not GPT-2 is named: "llama: 12 layers, 12 heads (4 of keys)..."."""
+    n, name = model.dims, model.architecture
+    shared = f" ({n.G} of keys and values)" if n.G != n.H else ""
+    words = f"{counted(n.L, 'layer')}, {counted(n.H, 'head')}{shared}, width {n.C}"
+    return words if name == "gpt2" else f"{name}: {words}"
 
 
 def plain(value: float) -> str:

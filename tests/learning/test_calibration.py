@@ -11,6 +11,7 @@ from fwplan.learning.measurement import Measurement
 from fwplan.learning.store import load_measurements, record, store_path
 from fwplan.machine import Cpu
 from fwplan.machine.target import named_gpu
+from fwplan.model.llama import Llama
 from fwplan.view.terminal.explain import explain_lines
 
 CARD = named_gpu("RTX 4070")
@@ -109,6 +110,13 @@ def test_the_interval_of_time_holds_every_run_it_rests_on(run_spec, measured):
 
 def test_other_kernels_teach_no_speed(run_spec, measured):
     assert _learn(run_spec(attention="math"), [measured()]).timed == ()
+
+
+def test_one_architecture_teaches_another_neither_bytes_nor_speed(run_spec, measured):
+    llama = run_spec().model_copy(update={"model": Llama(n_layer=12, n_head=12, n_embd=768)})
+    other = _learn(llama, [measured()])
+    assert (other.allocated_ratio, other.timed) == (None, ())
+    assert other.reserved_ratio == pytest.approx(1.03, rel=1e-6)  # the allocator is the same
 
 
 def test_disagreeing_runs_widen_the_interval(run_spec, measured):

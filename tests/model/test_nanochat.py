@@ -3,15 +3,18 @@
 import pytest
 
 from fwplan.estimators.parameters import weights
+from fwplan.estimators.speed import model_per_token
+from fwplan.estimators.work.work import work_of
 from fwplan.model.nanochat import Nanochat
 
-# num_scaling_params()["total"] and num_matmul_params() of nanochat/gpt.py at 92d63d4e8bb4df75c3b71618f31ddde2378b2bcd,
-# run on the meta device for the shapes that scripts/base_train.py builds: vocabulary 32,768, context 2,048.
+# num_scaling_params()["total"], num_matmul_params() and estimate_flops() of nanochat/gpt.py at commit
+# 92d63d4e8bb4df75c3b71618f31ddde2378b2bcd, run on the meta device for the shapes that scripts/base_train.py builds:
+# vocabulary 32,768, context 2,048.
 OF_DEPTH = {
-    4: (36_700_242, 11_534_408),
-    12: (286_261_730, 110_100_936),
-    20: (896_533_746, 435_160_264),
-    24: (1_384_122_122, 729_810_648),
+    4: (36_700_242, 11_534_408, 80_216_496),
+    12: (286_261_730, 110_100_936, 759_696_048),
+    20: (896_533_746, 435_160_264, 2_886_212_784),
+    24: (1_384_122_122, 729_810_648, 4_775_225_616),
 }
 
 
@@ -20,10 +23,12 @@ def of_depth(depth):
 
 
 @pytest.mark.parametrize("depth", OF_DEPTH)
-def test_parameters_are_nanochats_own(depth):
+def test_parameters_and_flops_are_nanochats_own(depth):
     model = of_depth(depth)
-    assert (model.parameters(model.dims), model.multiplied(model.dims)) == OF_DEPTH[depth]
-    assert sum(weight.numel for weight in weights(model)) == OF_DEPTH[depth][0]
+    total, multiplied, flops = OF_DEPTH[depth]
+    assert model.parameters(model.dims) == sum(weight.numel for weight in weights(model)) == total
+    assert work_of(model.structure(2048)).weights_of(model.dims).multiplied == multiplied
+    assert model_per_token(model, model.dims, T=2048) == flops
 
 
 def test_grouped_queries_and_a_padded_vocabulary_count_as_nanochats_own():

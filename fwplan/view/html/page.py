@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from fwplan.planning.plan import Plan
 from fwplan.units import GIB, gib, si
-from fwplan.view.figures import counted, gib_range
+from fwplan.view.figures import gib_range, shape_text
 from fwplan.view.html import memory, run
 from fwplan.view.html.claims import claims_section
 from fwplan.view.html.document import document, notes_section, write_page
@@ -81,9 +81,8 @@ def _header(explanation: Explanation) -> Html:
     estimate, mark = explanation.estimate, _MARKS[explanation.verdict]
     model, train = estimate.spec.model, estimate.spec.train
     shape = (
-        f"{si(estimate.parameters.total)} parameters: {counted(model.n_layer, 'layer')}, "
-        f"{counted(model.n_head, 'head')}, width {model.n_embd}, vocabulary {model.vocab_size:,}; micro-batch "
-        f"{train.micro_batch_size} x {estimate.spec.sequence_length}, accumulation {train.grad_accum_steps}"
+        f"{si(estimate.parameters.total)} parameters: {shape_text(model)}, vocabulary {model.vocab_size:,}; "
+        f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}, accumulation {train.grad_accum_steps}"
     )
     return tag(
         "header",

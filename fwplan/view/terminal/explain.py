@@ -10,7 +10,7 @@ from rich.markup import escape
 
 from fwplan.console.terminal import WIDTH, note_lines
 from fwplan.units import GIB, duration_range, flops, gib, si
-from fwplan.view.figures import counted, energy, gib_range
+from fwplan.view.figures import counted, energy, gib_range, shape_text
 from fwplan.view.notes import calibration_note, confidence_text, config_notes, loss_text
 from fwplan.view.terminal.fixes import command_lines, slower_text
 from fwplan.view.terminal.memory import memory_lines
@@ -52,9 +52,9 @@ def _verdict_lines(estimate: Estimate, loaded: LoadedConfig, fitting: Sequence[i
     parameters = estimate.parameters
     count = f"{parameters.total:,}; {parameters.non_position:,} without positions"
     yield f"[bold]{si(parameters.total)} parameters[/] ({count})"
-    shape = f"{counted(model.n_layer, 'layer')}, {counted(model.n_head, 'head')}, width {model.n_embd}"
+    shape = f"{shape_text(model)}, vocabulary {model.vocab_size}"
     batch = f"micro-batch {train.micro_batch_size} x {estimate.spec.sequence_length}"
-    yield from textwrap.wrap(f"{shape}, vocabulary {model.vocab_size}; {batch},", WIDTH, break_on_hyphens=False)
+    yield from textwrap.wrap(f"{shape}; {batch},", WIDTH, break_on_hyphens=False)
     dtype = "float32 in TF32" if train.tf32 and train.dtype == "float32" else train.dtype
     mode = f"{dtype}, {'compiled' if train.compile else 'eager'}"
     if loaded.eval_only:
