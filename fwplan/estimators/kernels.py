@@ -77,11 +77,11 @@ def traffic_share(train: TrainSpec) -> float:
 def score_bytes(train: TrainSpec) -> tuple[int, int]:
     """Return bytes read and written per score of an attention by formula: forward, backward.
 
-    Counted in fwplan/model/gpt.py's, which is nanoGPT's. Forward: the product writes a score, a; scaling 2 a;
-    masked_fill copies, then fills, 4 a; softmax 2 w; the second product reads it, a. Backward: its gradient a, that of
-    v a, softmax 3 w, masked_fill 4 a, scaling 2 a, the gradients of q and k 2 a. Under autocast softmax is in fp32,
-    between two casts of a + 4 each way. Compiled, all between the products is one kernel each way that reads and writes
-    once, and keeps the probabilities in fp32. Rejected: 2.8 passes forward and twice that backward, for either.
+    Counted in fwplan/model/modules/attention.py's, which is nanoGPT's. Forward: the product writes a score, a; scaling
+    2 a; masked_fill copies, then fills, 4 a; softmax 2 w; the second product reads it, a. Backward: its gradient a,
+    that of v a, softmax 3 w, masked_fill 4 a, scaling 2 a, the gradients of q and k 2 a. Under autocast softmax is in
+    fp32, between two casts of a + 4 each way. Compiled, all between the products is one kernel each way that reads and
+    writes once, and keeps the probabilities in fp32. Rejected: 2.8 passes forward and twice that backward, for either.
     """
     a = 4 if train.dtype == "float32" else 2
     if train.compile:

@@ -75,6 +75,17 @@ def sharing(n_head: int, n_kv_head: int | None) -> Sharing:
     return "one" if n_kv_head == 1 else "several"
 
 
+def key_value_heads(H: Any, n_head: int, n_kv_head: int | None) -> Any:
+    """Return the key-value heads of a model like this one of H heads, or of arrays of them.
+
+    As many heads share one as in this model; where that does not divide H, each has its own.
+    """
+    if sharing(n_head, n_kv_head) == "one":
+        return 0 * H + 1
+    shared = n_head // (n_kv_head or n_head)
+    return H // (1 + (shared - 1) * (H % shared == 0))
+
+
 class Architecture(Spec):
     """A decoder-only transformer's shape. Letters: L layers, H heads, C width, V vocabulary, T context."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from fwplan.fields import Heads, Width  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, key_value_heads, sharing
 from fwplan.model.growth import Growth
 from fwplan.tape.dtypes import FLOAT32
 from fwplan.tape.rotary import TABLES, rotary
@@ -67,12 +67,8 @@ class Llama(Architecture):
         return (*super()._kinds(T)[:-2], *STANDS_FOR[sharing(self.n_head, self.n_kv_head)])
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
-        """Return the sizes for depth L, H heads and width C.
-
-        As many heads share a key-value head as in this model; where that does not divide H, each has its own.
-        """
-        shared = self.n_head // (self.n_kv_head or self.n_head)
-        G = H // (1 + (shared - 1) * (H % shared == 0))
+        """Return the sizes for depth L, H heads and width C."""
+        G = key_value_heads(H, self.n_head, self.n_kv_head)
         F = self.n_hidden or -(-8 * C // (3 * 256)) * 256
         return Dims(L, C, H, G, self.head_width or C // H, F, self.vocab_size, self.context_length)
 

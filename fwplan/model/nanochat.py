@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from fwplan.fields import Context, Heads, Vocabulary  # noqa: TC001  # pydantic reads them
-from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, sharing
+from fwplan.model.architecture import STANDS_FOR, Architecture, Dims, key_value_heads, sharing
 from fwplan.model.growth import Growth
 
 if TYPE_CHECKING:
@@ -109,12 +109,8 @@ class Nanochat(Architecture):
         return self.n_layer, *heads, self.vocab_size if self.padded else _PADDED, masks
 
     def sized(self, L: Any, H: Any, C: Any) -> Dims:
-        """Return the sizes for depth L, H heads and width C.
-
-        As many heads share a key-value head as in this model; where that does not divide H, each has its own.
-        """
-        shared = self.n_head // (self.n_kv_head or self.n_head)
-        G = H // (1 + (shared - 1) * (H % shared == 0))
+        """Return the sizes for depth L, H heads and width C."""
+        G = key_value_heads(H, self.n_head, self.n_kv_head)
         return Dims(L, C, H, G, C // H, 4 * C, -(-self.vocab_size // _PADDED) * _PADDED, self.context_length)
 
     def misfit(self, train: TrainSpec, /) -> str | None:

@@ -7,6 +7,7 @@ import pytest
 
 from fwplan.errors import FwplanError
 from fwplan.estimators.parameters import count_parameters, weights
+from fwplan.model.architecture import sharing
 from fwplan.model.gpt2 import GPT2
 from fwplan.model.llama import Llama
 from fwplan.model.modules import build_model
@@ -147,7 +148,7 @@ def test_many_sizes_at_once_are_each_ones_own(model):
 def _scaled(model, L, H, C):
     """The model of another size, built by hand: as many heads share a key-value head as before."""
     fields = model.model_dump() | {"n_layer": L, "n_head": H, "n_embd": C}
-    if fields.get("n_kv_head"):
+    if fields.get("n_kv_head", 1) not in {None, 1}:  # one that all share stays one
         fields["n_kv_head"] = H * fields["n_kv_head"] // model.n_head
     return type(model)(**fields)
 
@@ -155,12 +156,12 @@ def _scaled(model, L, H, C):
 def test_heads_that_cannot_share_have_their_own():
     model = Llama(**SIZES, n_kv_head=2)
     assert model.sized(2, np.array([3, 4, 6]), 48).G.tolist() == [3, 2, 3]
+    assert Llama(**SIZES, n_kv_head=1).sized(2, np.array([3, 4, 6]), 48).G.tolist() == [1, 1, 1]
 
 
 def test_models_that_differ_in_sizes_alone_have_one_structure():
     grouped = Llama(**SIZES, n_kv_head=2)
     assert grouped.structure(8) is Llama(n_layer=9, n_head=12, n_kv_head=4, n_embd=240, n_hidden=7).structure(8)
     assert Llama(**SIZES, n_kv_head=4).structure(8) is Llama(**SIZES).structure(8)
-    assert grouped.structure(8).grouped
-    assert not Llama(**SIZES).structure(8).grouped
+    assert sharing(grouped.structure(8).n_head, grouped.structure(8).n_kv_head) == "several"
     assert len({model.structure(8) for model in VARIANTS}) == len(VARIANTS)

@@ -68,8 +68,11 @@ class CausalAttention:
 
 
 def _repeated(x: Tensor, heads: int) -> Tensor:
-    """Return (B, H, T, D) of (B, G, T, D): a copy of each key-value head for every head that shares it."""
-    return x.repeat_interleave(heads // x.size(1), dim=1)
+    """Return (B, H, T, D) of (B, G, T, D): each key-value head for every head that shares it.
+
+    A copy, but of one head that all share: flatten() gives that as a view, which the tape knows of too.
+    """
+    return x.unsqueeze(2).expand(-1, -1, heads // x.size(1), -1, -1).flatten(1, 2)
 
 
 def _by_formula(q: Tensor, k: Tensor, v: Tensor, dropout: float, mask: Tensor | None) -> Tensor:
