@@ -57,8 +57,10 @@ torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 3.07 GiB. GPU 0 ha
 which 2.10 GiB is free. Including non-PyTorch memory, this process has 11.60 GiB memory in use. Of the allocated \
 memory 11.30 GiB is allocated by PyTorch, and 100.00 MiB is reserved by PyTorch but unallocated.
 """
+LLAMA = """{"model_type": "llama", "hidden_size": 256, "num_hidden_layers": 2, "num_attention_heads": 4,
+ "num_key_value_heads": 2, "intermediate_size": 688, "vocab_size": 32000, "max_position_embeddings": 2048}"""
 FILES = {
-    "config.py": SETTINGS, "config/x.py": SETTINGS, "train.py": TRAIN, "spec.json": SPEC,
+    "config.py": SETTINGS, "config/x.py": SETTINGS, "train.py": TRAIN, "spec.json": SPEC, "config.json": LLAMA,
     "script.py": SCRIPT, "train.log": LOG,
 }  # fmt: skip
 

@@ -225,3 +225,19 @@ def _let_go(source: Storage) -> None:
 
 def _bytes(kind: Kind) -> object:
     return numel(kind.shape) * kind.dtype.width
+
+
+def is_unmade(storage: Storage) -> bool:
+    """Return whether no kernel has written a value yet."""
+    return isinstance(storage, Unmade) and storage.made is None
+
+
+def is_looked_up(x: Tensor) -> bool:
+    """Return whether a value is made of look-ups in weights alone, and is not in memory."""
+    return isinstance(x.storage, Unmade) and x.storage.looked_up and x.storage.made is None
+
+
+def unmade_of(x: Tensor) -> Unmade:
+    """Return the value behind a tensor that a pointwise op has made."""
+    assert isinstance(x.storage, Unmade)  # noqa: S101  # it was made a line above
+    return x.storage

@@ -81,4 +81,3 @@ def test_the_tokens_of_an_evaluation_are_printed_as_a_number(run_spec):
     text = "\n".join(printed(estimate(spec, named_gpu("4070"), measurements=[])))
     assert "Peak: evaluation" in text
     assert "4*2*768*64*1024" in text
-    assert "2*8*64*1024" in text
