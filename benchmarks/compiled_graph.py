@@ -26,11 +26,11 @@ from torch._inductor.compile_fx import compile_fx
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from fwplan.estimators.moments.evaluate import ROUNDING, lines, widest
-from fwplan.estimators.moments.lines import REMEMBERED
 from fwplan.estimators.moments.matrix import moments_of
 from fwplan.estimators.moments.mode import mode_of, numbers_of
 from fwplan.model.modules import build_model
 from fwplan.model.modules.decoder import Decoder
+from fwplan.optimizers.adamw import AdamW
 from fwplan.spec import DeviceSpec, RunSpec
 from fwplan.tape.dtypes import DTYPES
 from fwplan.tape.phases import Phase
@@ -58,7 +58,16 @@ MODES: dict[str, dict[str, dict[str, object]]] = {
 }
 UNITS = ("N*C*L", "N*C", "N*V", "V*C", "C*C*L", "T*C", "B*H*T*T*L", "N*H*L", "N*L", "N")
 # Alive between forward and backward beside what the graph saves: what it is given, the loss, states of generators.
-BESIDE = REMEMBERED | {"step counts", "batch", "positions", "loss", "attention's random state", ROUNDING}
+BESIDE = {
+    *AdamW.remembers,
+    "weights",
+    "step counts",
+    "batch",
+    "positions",
+    "loss",
+    "attention's random state",
+    ROUNDING,
+}
 # Below a thousandth of the rest at any width that is trained, and not asserted: statistics, the first block's mask.
 SMALL = ("N*H*L", "N*L", "N", "N*H", "T*T", "T*T*L")
 Slopes = dict[str, float]
